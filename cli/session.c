@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "session.h"
+
+#include "out.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static int name_check(const char *what, const char *name)
+{
+    if (!name)
+        return 0;
+    if (!name[0])
+        return out_usage("the %s's name is empty", what);
+    if (strlen(name) > SL_NAME_MAX)
+        return out_usage("the %s's name is longer than %u bytes", what,
+                         SL_NAME_MAX);
+    return 0;
+}
+
+int session_names(const struct session *s)
+{
+    int rc;
+    if (!s->dir)
+        return out_usage("option '--data' is missing");
+    if (!s->dir[0])
+        return out_usage("option '--data': the name is empty");
+    rc = name_check("tag", s->tag);
+    return rc ? rc : name_check("blob", s->blob);
+}
+
+/* sl_open creates what is absent; a command that only looks must not. */
+static int must_exist(const char *dir)
+{
+    char format[4096];
+    struct stat st;
+    int n = snprintf(format, sizeof(format), "%s/format", dir);
+    if (stat(dir, &st))
+        return out_fail("'%s': %s", dir, strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return out_fail("'%s': %s", dir, strerror(ENOTDIR));
+    if (n < 0 || (size_t)n >= sizeof(format))
+        return out_fail("'%s': %s", dir, strerror(ENAMETOOLONG));
+    if (stat(format, &st))
+        return errno == ENOENT ? out_fail("'%s' is not a store", dir)
+                               : out_fail("'%s': %s", format, strerror(errno));
+    return 0;
+}
+
+int session_open(struct session *s, int create)
+{
+    struct sl_config c;
+    int rc = create ? 0 : must_exist(s->dir);
+    if (rc)
+        return rc;
+    memset(&c, 0, sizeof(c));
+    sl_config_init(&c);
+    c.data_dir = s->dir;
+    out_log_hold();
+    rc = sl_open(&c, &s->rt);
+    if (!rc) {
+        out_log_take(0);
+        return 0;
+    }
+    return out_fail("cannot open the store '%s': %s", s->dir, out_log_take(rc));
+}
+
+int session_find(struct session *s)
+{
+    int rc = sl_tag_find(s->rt, s->tag, &s->tag_id);
+    return rc ? out_fail("tag '%s': %s", s->tag, sl_strerror(rc)) : 0;
+}
+
+int session_fail(const struct session *s, int code)
+{
+    if (s->blob)
+        return out_fail("blob '%s' of tag '%s': %s", s->blob, s->tag,
+                        sl_strerror(code));
+    if (s->tag)
+        return out_fail("tag '%s': %s", s->tag, sl_strerror(code));
+    return out_fail("'%s': %s", s->dir, sl_strerror(code));
+}
+
+int session_close(struct session *s, int rc)
+{
+    int code = sl_close(s->rt);
+    s->rt = NULL;
+    if (code && !rc)
+        return out_fail("closing the store '%s': %s", s->dir,
+                        sl_strerror(code));
+    return rc;
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `sluice put` and `sluice get`: bytes between files and blobs. */
+#include "cli.h"
+#include "io.h"
+#include "opt.h"
+#include "out.h"
+#include "session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A get has no version to keep together (one process owns the store), so its
+ * pieces are as small as still fills a disk: LIMITS, 4 MiB requests. */
+#define GET_PIECE (8u << 20)
+
+struct transfer {
+    struct session s;
+    uint64_t offset, size, persist;
+    int has_offset, has_size;
+    const char *file;
+    uint8_t *buf;
+};
+
+static const char put_help[] =
+    "Usage: sluice put --data DIR [OPTION]... TAG BLOB FILE\n"
+    "Stores FILE ('-': standard input) as the blob, or as a range of it.\n\n"
+    "  --data DIR     directory of the store, created if absent\n"
+    "  --offset N     write at byte N and keep the rest of the blob; without\n"
+    "                 it FILE becomes the whole blob (k, m, g: KiB, MiB, GiB)\n"
+    "  --persist L    0 volatile, 1 survives a crash of the process "
+    "(default),\n"
+    "                 2 survives a power cut\n"
+    "  -v, --verbose\n";
+
+static const char get_help[] =
+    "Usage: sluice get --data DIR [OPTION]... TAG BLOB FILE\n"
+    "Writes the blob, or a range of it, to FILE ('-': standard output). FILE\n"
+    "appears under its name only when it is complete.\n\n"
+    "  --data DIR     directory of the store\n"
+    "  --offset N     from byte N (default 0; k, m, g: KiB, MiB, GiB)\n"
+    "  --size N       N bytes (default: to the end)\n"
+    "  -v, --verbose\n";
+
+static int parse(struct transfer *t, struct opt_set *set, int argc, char **argv)
+{
+    int first, rc = opt_parse(set, argc, argv, &first);
+    if (rc != OPT_GO)
+        return rc;
+    t->s.tag = argv[first];
+    t->s.blob = argv[first + 1];
+    t->file = argv[first + 2];
+    rc = session_names(&t->s);
+    return rc ? rc : OPT_GO;
+}
+
+/* ---- put ---- */
+
+/* The first piece is read before the store is touched, so that a FILE that
+ * cannot be read changes nothing. A FILE of one piece is put whole. */
+static int put_pieces(struct transfer *t, struct input *in, size_t n)
+{
+    struct sl_put_opts how = {.size = sizeof(how),
+                              .flags = t->has_offset ? 0 : SL_F_REPLACE,
+                              .score = -1.0f,
+                              .persist = (uint8_t)t->persist};
+    uint64_t at = t->offset;
+    do {
+        int code = sl_put(t->s.rt, t->s.tag_id, t->s.blob, at, t->buf, n, &how);
+        if (code)
+            return session_fail(&t->s, code);
+        how.flags = 0;
+        at += n;
+        if (n < SL_IO_MAX)
+            return 0;
+        if (input_read(in, t->buf, SL_IO_MAX, &n))
+            return out_fail("blob '%s' of tag '%s' is incomplete: %llu bytes "
+                            "of '%s' are stored",
+                            t->s.blob, t->s.tag,
+                            (unsigned long long)(at - t->offset), t->file);
+    } while (n);
+    return 0;
+}
+
+static int put_run(struct transfer *t, struct input *in)
+{
+    size_t n;
+    int code, rc;
+    t->buf = malloc(SL_IO_MAX);
+    if (!t->buf)
+        return out_fail("%s", sl_strerror(SL_ENOMEM));
+    rc = input_read(in, t->buf, SL_IO_MAX, &n);
+    if (!rc)
+        rc = session_open(&t->s, 1);
+    if (rc)
+        return rc;
+    code = sl_tag(t->s.rt, t->s.tag, &t->s.tag_id);
+    rc = code ? out_fail("tag '%s': %s", t->s.tag, sl_strerror(code))
+              : put_pieces(t, in, n);
+    return session_close(&t->s, rc);
+}
+
+int cmd_put(int argc, char **argv)
+{
+    struct transfer t = {.persist = 1};
+    const struct opt opts[] = {
+        {.name = "data", .kind = OPT_TEXT, .to = &t.s.dir},
+        {.name = "offset",
+         .kind = OPT_SIZE,
+         .to = &t.offset,
+         .seen = &t.has_offset},
+        {.name = "persist", .kind = OPT_NUMBER, .to = &t.persist, .max = 2},
+    };
+    struct opt_set set = {put_help, opts, 3, 3, 3};
+    struct input in;
+    int rc = parse(&t, &set, argc, argv);
+    if (rc != OPT_GO)
+        return rc;
+    rc = input_open(&in, t.file);
+    if (rc)
+        return rc;
+    rc = put_run(&t, &in);
+    free(t.buf);
+    input_close(&in);
+    return rc;
+}
+
+/* ---- get ---- */
+
+static int get_pieces(struct transfer *t, struct output *out)
+{
+    uint64_t left = t->size, at = t->offset;
+    while (left) {
+        uint64_t n = left < GET_PIECE ? left : GET_PIECE;
+        int rc,
+            code = sl_get(t->s.rt, t->s.tag_id, t->s.blob, at, t->buf, n, NULL);
+        if (code)
+            return session_fail(&t->s, code);
+        rc = output_write(out, t->buf, n);
+        if (rc)
+            return rc;
+        at += n;
+        left -= n;
+    }
+    return 0;
+}
+
+/* Settles how many bytes are asked for; says how many there are. */
+static int get_range(struct transfer *t)
+{
+    uint64_t have;
+    int code = sl_size(t->s.rt, t->s.tag_id, t->s.blob, &have);
+    if (code)
+        return session_fail(&t->s, code);
+    if (t->offset <= have && !t->has_size)
+        t->size = have - t->offset;
+    if (t->offset <= have && t->size <= have - t->offset)
+        return 0;
+    return out_fail("blob '%s' of tag '%s': %s, which has %llu bytes",
+                    t->s.blob, t->s.tag, sl_strerror(SL_EPASTEND),
+                    (unsigned long long)have);
+}
+
+static int get_run(struct transfer *t)
+{
+    struct output out;
+    int rc = session_find(&t->s);
+    if (!rc)
+        rc = get_range(t);
+    if (!rc)
+        rc = output_open(&out, t->file);
+    if (rc)
+        return rc;
+    rc = get_pieces(t, &out);
+    return output_close(&out, rc);
+}
+
+int cmd_get(int argc, char **argv)
+{
+    struct transfer t = {0};
+    const struct opt opts[] = {
+        {.name = "data", .kind = OPT_TEXT, .to = &t.s.dir},
+        {.name = "offset", .kind = OPT_SIZE, .to = &t.offset},
+        {.name = "size", .kind = OPT_SIZE, .to = &t.size, .seen = &t.has_size},
+    };
+    struct opt_set set = {get_help, opts, 3, 3, 3};
+    int rc = parse(&t, &set, argc, argv);
+    if (rc != OPT_GO)
+        return rc;
+    t.buf = malloc(GET_PIECE);
+    if (!t.buf)
+        return out_fail("%s", sl_strerror(SL_ENOMEM));
+    rc = session_open(&t.s, 0);
+    if (!rc)
+        rc = session_close(&t.s, get_run(&t));
+    free(t.buf);
+    return rc;
+}

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * The operations, once for all forms: `form` is a constant at each call.
+ *
+ * Each begins a future; only slb_wait ends one. The leader prepares slot and
+ * chunk, all ranks copy, the leader submits.
+ */
+#ifndef SLUICE_DEVICE_BLOB_H
+#define SLUICE_DEVICE_BLOB_H
+
+SL_FN struct sl_future slb_future(int code)
+{
+    struct sl_future f;
+    f.data = 0;
+    f.size = 0;
+    f.value = 0;
+    for (uint32_t i = 0; i < 4u; i++)
+        f.result.v[i] = 0;
+    f.slot = 0;
+    f.seq = 0;
+    f.code = code;
+    f.kind = SL_KIND_PLAIN;
+    f.live = 0;
+    f.want = 0;
+    f.klass = 0;
+    return f;
+}
+
+SL_FN int slb_check_name(uint32_t len)
+{
+    if (len == 0)
+        return SL_ENONAME;
+    return len > SL_NAME_MAX ? SL_ENAMETOOLONG : 0;
+}
+
+SL_FN int slb_check_range(uint64_t offset, uint64_t size)
+{
+    if (offset + size < offset)
+        return SL_EOVERFLOW;
+    return size > SL_IO_MAX ? SL_EFBIG : 0;
+}
+
+/** Leader: makes the slot hold a chunk of exactly `klass`. */
+SL_FN void slb_chunk(const struct sl_dev *d, struct slm_prep *p, uint8_t klass,
+                     const struct sl_until *u)
+{
+    struct sl_slot_local *l = &d->slots[p->slot];
+    struct slm_request q;
+    if (p->rc || (l->chunk && l->klass == klass))
+        return;
+    slm_request_init(&q, SL_POOL_ADMIN, SL_ADMIN_CHUNK);
+    q.container = (uint16_t)(p->slot % d->n_lanes);
+    q.chunk = l->chunk;
+    q.klass = klass;
+    q.kind = SL_KIND_EXCHANGE; /* the reply's value becomes the slot's chunk */
+    l->klass = klass;
+    slm_call(d, p, &q, u);
+}
+
+/** Leader: makes the slot hold a side chunk. */
+SL_FN void slb_side(const struct sl_dev *d, struct slm_prep *p,
+                    const struct sl_until *u)
+{
+    struct sl_slot_local *l = &d->slots[p->slot];
+    struct slm_request q;
+    if (p->rc || l->side)
+        return;
+    slm_request_init(&q, SL_POOL_ADMIN, SL_ADMIN_CHUNK);
+    q.container = (uint16_t)(p->slot % d->n_lanes);
+    q.klass = SL_LENT_MIN_SHIFT;
+    uint64_t side = slm_call(d, p, &q, u);
+    if (!p->rc)
+        l->side = side;
+}
+
+/** Leader: has the side chunk filled with a list of n chunks of the largest
+ *  class. */
+SL_FN void slb_list(const struct sl_dev *d, struct slm_prep *p, uint64_t n,
+                    const struct sl_until *u)
+{
+    struct slm_request q;
+    if (p->rc)
+        return;
+    slm_request_init(&q, SL_POOL_ADMIN, SL_ADMIN_LIST);
+    q.container = (uint16_t)(p->slot % d->n_lanes);
+    q.klass = SL_CHUNK_MAX_SHIFT;
+    q.size = n;
+    q.side = d->slots[p->slot].side;
+    slm_call(d, p, &q, u);
+}
+
+/** What a request needs before it can be written. */
+struct slb_need {
+    int side;        /* a side chunk */
+    uint64_t listed; /* this many chunks in a list */
+    uint8_t klass;   /* a chunk of this class, 0: none */
+};
+
+/** What all ranks then know. */
+struct slb_place {
+    int rc;
+    uint64_t chunk, side;
+};
+
+/** Leader prepares (unless rc already says no), all ranks learn the places. */
+SL_FN struct slb_place slb_prepare(const struct sl_dev *d, const struct slg *g,
+                                   struct slm_prep *p, struct slb_need need)
+{
+    struct slb_place at;
+    at.chunk = 0;
+    at.side = 0;
+    if (g->rank == 0 && !p->rc) {
+        struct sl_until u = sl_until_default(d);
+        p->rc = sls_take(d, g->form, &u, &p->slot);
+        int taken = !p->rc;
+        if (need.side)
+            slb_side(d, p, &u);
+        if (need.listed)
+            slb_list(d, p, need.listed, &u);
+        if (need.klass)
+            slb_chunk(d, p, need.klass, &u);
+        if (p->rc && taken)
+            slm_undo(d, p);
+        if (!p->rc) {
+            at.chunk = d->slots[p->slot].chunk;
+            at.side = d->slots[p->slot].side;
+        }
+    }
+    at.rc = (int)slg_share32(g, (uint32_t)p->rc);
+    if (at.rc)
+        return at;
+    if (need.klass)
+        at.chunk = slg_share64(g, at.chunk);
+    if (need.side)
+        at.side = slg_share64(g, at.side);
+    slg_sync(g); /* the leader's acquire of a list counts for all ranks */
+    return at;
+}
+
+SL_FN struct slm_prep slb_prep(int rc)
+{
+    struct slm_prep p;
+    p.rc = rc;
+    p.slot = 0;
+    p.stuck = 0;
+    return p;
+}
+
+/** All ranks: puts a name that is too long for the cell into the side chunk. */
+SL_FN void slb_write_name(const struct sl_dev *d, const struct slg *g,
+                          uint64_t side, const struct sl_key *k)
+{
+    if (k->len > SL_NAME_INLINE)
+        slc_copy(g, d->arena + side, (const uint8_t *)k->name, k->len, 1);
+}
+
+SL_FN void slb_address(const struct sl_dev *d, const struct sl_key *k,
+                       struct slm_request *q)
+{
+    q->tag = k->tag;
+    q->name = (const uint8_t *)k->name;
+    q->name_len = k->len;
+    if (k->len > SL_NAME_INLINE)
+        q->flags = (uint16_t)(q->flags | SL_F_SIDE);
+    q->container = (uint16_t)sl_key_container(
+        sl_key_hash(k->tag, k->name, k->len), d->n_lanes);
+}
+
+/** Shares what the leader submitted; the future of all ranks. */
+SL_FN struct sl_future slb_launch(const struct slg *g, struct sl_future f)
+{
+    uint64_t both = slg_share64(g, ((uint64_t)f.slot << 32) | f.seq);
+    f.slot = (uint32_t)(both >> 32);
+    f.seq = (uint32_t)both;
+    f.live = 1;
+    return f;
+}
+
+/** Any request on a blob or tag name that moves no payload. */
+SL_FN struct sl_future slb_begin_named(const struct sl_dev *d, int form,
+                                       const struct sl_key *k,
+                                       struct slm_request *q)
+{
+    struct slg g = slg_make(form);
+    struct sl_future f = slb_future(0);
+    struct slm_prep p = slb_prep(slb_check_name(k->len));
+    struct slb_need need;
+    need.side = k->len > SL_NAME_INLINE;
+    need.listed = 0;
+    need.klass = 0;
+    struct slb_place at = slb_prepare(d, &g, &p, need);
+    if (at.rc)
+        return slb_future(at.rc);
+    slb_write_name(d, &g, at.side, k);
+    slg_sync(&g);
+    if (g.rank == 0) {
+        slb_address(d, k, q);
+        q->side = at.side;
+        f.slot = p.slot;
+        f.seq = slm_submit(d, p.slot, q);
+    }
+    f.kind = q->kind;
+    return slb_launch(&g, f);
+}
+
+SL_FN struct sl_future slb_begin_get(const struct sl_dev *d, int form,
+                                     const struct sl_key *k, uint64_t offset,
+                                     void *data, uint64_t size)
+{
+    struct slm_request q;
+    int rc = slb_check_range(offset, size);
+    if (rc)
+        return slb_future(rc);
+    slm_request_init(&q, SL_POOL_STORE, SL_STORE_GET);
+    q.offset = offset;
+    q.size = size;
+    q.kind = SL_KIND_HOLD;
+    struct sl_future f = slb_begin_named(d, form, k, &q);
+    f.data = (uint8_t *)data;
+    f.size = size;
+    return f;
+}
+
+/** All ranks: copies the payload into the chunk, or the listed chunks. */
+SL_FN void slb_fill(const struct sl_dev *d, const struct slg *g,
+                    const struct slb_place *at, const uint8_t *data,
+                    uint64_t size)
+{
+    if (size <= SL_CHUNK_MAX) {
+        slc_copy(g, d->arena + at->chunk, data, size, 1);
+        return;
+    }
+    const uint8_t *list = d->arena + at->side + SL_SIDE_LIST;
+    for (uint64_t i = 0; i * SL_CHUNK_MAX < size; i++) {
+        struct slp_v16 two = slp_ldv(list + (i / 2u) * 16u);
+        uint64_t done = i * SL_CHUNK_MAX;
+        uint64_t n = size - done < SL_CHUNK_MAX ? size - done : SL_CHUNK_MAX;
+        slc_copy(g, d->arena + ((i & 1u) ? two.b : two.a), data + done, n, 1);
+    }
+}
+
+/** `how` carries flags, score, context, persist, codec and priority. */
+SL_FN struct sl_future slb_begin_put(const struct sl_dev *d, int form,
+                                     const struct sl_key *k, uint64_t offset,
+                                     const struct slm_request *how,
+                                     const void *data, uint64_t size)
+{
+    struct slg g = slg_make(form);
+    struct sl_future f = slb_future(0);
+    struct slm_request q = *how;
+    struct slb_need need;
+    int inside = k->len <= SL_NAME_INLINE && k->len + size <= SL_CELL_BODY;
+    int rc = slb_check_name(k->len);
+    struct slm_prep p = slb_prep(rc ? rc : slb_check_range(offset, size));
+    need.listed =
+        size > SL_CHUNK_MAX ? (size + SL_CHUNK_MAX - 1u) / SL_CHUNK_MAX : 0;
+    need.side = k->len > SL_NAME_INLINE || need.listed;
+    need.klass = 0;
+    if (!p.rc && !inside && size && !need.listed)
+        need.klass = sl_class_of(size);
+    struct slb_place at = slb_prepare(d, &g, &p, need);
+    if (at.rc)
+        return slb_future(at.rc);
+    slb_write_name(d, &g, at.side, k);
+    if (!inside && size)
+        slb_fill(d, &g, &at, (const uint8_t *)data, size);
+    slg_sync(&g); /* what all ranks wrote goes before the leader's release */
+    if (need.klass) {
+        q.chunk = at.chunk;
+        q.klass = need.klass;
+        q.kind = SL_KIND_EXCHANGE;
+    }
+    if (g.rank == 0) {
+        slb_address(d, k, &q);
+        q.offset = offset;
+        q.size = size;
+        q.side = at.side;
+        if (need.listed)
+            q.flags = (uint16_t)(q.flags | SL_F_LIST);
+        if (inside) {
+            q.flags = (uint16_t)(q.flags | SL_F_INLINE);
+            q.payload = (const uint8_t *)data;
+            q.inlined = (uint32_t)size;
+        }
+        f.slot = p.slot;
+        f.seq = slm_submit(d, p.slot, &q);
+    }
+    f.kind = q.kind;
+    return slb_launch(&g, f);
+}
+
+/** A task of any pool; see struct sl_call in forms.h. */
+SL_FN struct sl_future slb_begin_task(const struct sl_dev *d, int form,
+                                      struct slm_request *q, const void *task,
+                                      uint64_t bytes)
+{
+    struct slg g = slg_make(form);
+    struct sl_future f = slb_future(0);
+    struct slm_prep p = slb_prep(bytes > SL_TASK_MAX ? SL_ETASKBIG : 0);
+    struct slb_need need;
+    need.side = bytes > SL_CELL_BODY;
+    need.listed = 0;
+    need.klass = 0;
+    struct slb_place at = slb_prepare(d, &g, &p, need);
+    if (at.rc)
+        return slb_future(at.rc);
+    if (need.side)
+        slc_copy(&g, d->arena + at.side, (const uint8_t *)task, bytes, 1);
+    slg_sync(&g);
+    if (g.rank == 0) {
+        q->size = bytes;
+        q->side = at.side;
+        if (need.side) {
+            q->flags = (uint16_t)(q->flags | SL_F_SIDE);
+        } else {
+            q->payload = (const uint8_t *)task;
+            q->inlined = (uint32_t)bytes;
+        }
+        f.slot = p.slot;
+        f.seq = slm_submit(d, p.slot, q);
+    }
+    return slb_launch(&g, f);
+}
+
+/** All ranks: copies what a get's reply names to its destination. */
+SL_FN void slb_collect(const struct sl_dev *d, const struct slg *g,
+                       const struct sl_future *f, uint64_t reply)
+{
+    const uint8_t *at = d->arena + sl_reply_value(reply);
+    if (!sl_reply_list(reply)) {
+        slc_copy(g, f->data, at, f->size, 0);
+        return;
+    }
+    uint64_t n = slp_ldv(at).a;
+    uint64_t done = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        struct slp_v16 s = slp_ldv(at + 16u + 16u * i);
+        if (s.b > f->size - done)
+            s.b = f->size - done; /* never past the caller's buffer */
+        if (s.a == SL_SEGMENT_ZERO)
+            slc_zero(g, f->data + done, s.b);
+        else
+            slc_copy(g, f->data + done, d->arena + s.a, s.b, 0);
+        done += s.b;
+    }
+}
+
+/** Leader: settles the ended task and gives the slot back. */
+SL_FN void slb_finish(const struct sl_dev *d, struct sl_future *f,
+                      uint64_t reply)
+{
+    sls_settle(d, f->slot, reply);
+    sls_give(d, f->slot);
+}
+
+/**
+ * Ends a future, or says why it has not ended. Any group form; the same form
+ * began it.
+ */
+SL_FN int slb_wait(const struct sl_dev *d, int form, struct sl_future *f,
+                   const struct sl_until *u)
+{
+    struct slg g = slg_make(form);
+    uint64_t reply = 0;
+    int rc = 0;
+    if (!f->live)
+        return f->code;
+    if (g.rank == 0)
+        rc = slm_poll(d, f->slot, f->seq, u, &reply);
+    rc = (int)slg_share32(&g, (uint32_t)rc);
+    if (rc) {
+        if (rc == SL_EDEAD) {
+            f->live = 0; /* nobody will answer: the channel is lost */
+            f->code = rc;
+        }
+        return rc;
+    }
+    reply = slg_share64(&g, reply);
+    slg_sync(&g); /* the leader's acquire counts for all ranks */
+    f->code = sl_reply_code(reply);
+    f->value = sl_reply_value(reply);
+    f->live = 0;
+    if (f->want || f->code == SL_EPASTEND)
+        slm_result(d, f->slot, &f->result);
+    if (f->kind == SL_KIND_HOLD && f->code == 0 && f->size)
+        slb_collect(d, &g, f, reply);
+    slg_sync(&g); /* all have read before the slot goes back */
+    if (g.rank == 0)
+        slb_finish(d, f, reply);
+    return f->code;
+}
+
+/** Gives up; who next looks for a slot settles it. */
+SL_FN void slb_abandon(const struct sl_dev *d, int form, struct sl_future *f)
+{
+    struct slg g = slg_make(form);
+    if (f->live && g.rank == 0) /* partner: sls_adopt */
+        slp_or(&d->abandoned[f->slot / 32u], 1u << (f->slot % 32u));
+    f->live = 0;
+    f->code = SL_ECANCELED;
+}
+
+/** Waits at most the channel's time; what did not end by then is abandoned. */
+SL_FN int slb_finish_now(const struct sl_dev *d, int form, struct sl_future *f)
+{
+    struct sl_until u = sl_until_default(d);
+    int rc = slb_wait(d, form, f, &u);
+    if (f->live)
+        slb_abandon(d, form, f);
+    return rc;
+}
+
+#endif

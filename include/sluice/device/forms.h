@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * The calls of device.h, made once for each form from blob.h's operations.
+ */
+#ifndef SLUICE_DEVICE_FORMS_H
+#define SLUICE_DEVICE_FORMS_H
+
+/** A task of any pool. */
+struct sl_call {
+    const void *task;   /* any memory that the caller reads */
+    uint64_t bytes;     /* 1 to SL_TASK_MAX */
+    uint16_t pool;
+    uint16_t method;
+    uint16_t container; /* < n_lanes */
+    uint8_t high;       /* 1: high priority */
+};
+
+SL_FN struct sl_future slf_task(const struct sl_dev *d, int form,
+                                const struct sl_call *c)
+{
+    struct slm_request q;
+    slm_request_init(&q, c->pool, c->method);
+    if (c->container >= d->n_lanes)
+        return slb_future(SL_EROUTE);
+    q.container = c->container;
+    q.high = c->high;
+    struct sl_future f = slb_begin_task(d, form, &q, c->task, c->bytes);
+    f.want = 1;
+    return f;
+}
+
+SL_FN int slf_noop(const struct sl_dev *d, int form, uint32_t lane)
+{
+    struct slm_request q;
+    slm_request_init(&q, SL_POOL_ADMIN, SL_ADMIN_NOOP);
+    q.container = (uint16_t)(lane % d->n_lanes);
+    struct sl_future f = slb_begin_task(d, form, &q, 0, 0);
+    return slb_finish_now(d, form, &f);
+}
+
+SL_FN int slf_tag(const struct sl_dev *d, int form, struct sl_key k,
+                  uint32_t flags, uint64_t *tag)
+{
+    struct slm_request q;
+    slm_request_init(&q, SL_POOL_STORE, SL_STORE_TAG);
+    q.flags = (uint16_t)flags;
+    struct sl_future f = slb_begin_named(d, form, &k, &q);
+    f.want = 1;
+    int rc = slb_finish_now(d, form, &f);
+    if (rc == 0)
+        *tag = f.result.v[0];
+    return rc;
+}
+
+SL_FN struct sl_future slf_put(const struct sl_dev *d, int form,
+                               const struct sl_key *k, uint64_t offset,
+                               const void *data, uint64_t size,
+                               const struct sl_how *how)
+{
+    struct slm_request q;
+    slm_request_init(&q, SL_POOL_STORE, SL_STORE_PUT);
+    q.flags = (uint16_t)(how->flags & SL_F_REPLACE);
+    q.score = how->score;
+    q.context = how->context;
+    q.persist = how->persist;
+    q.codec = how->codec;
+    q.high = how->high;
+    return slb_begin_put(d, form, k, offset, &q, data, size);
+}
+
+SL_FN int slf_size(const struct sl_dev *d, int form, const struct sl_key *k,
+                   uint64_t *size)
+{
+    struct slm_request q;
+    slm_request_init(&q, SL_POOL_STORE, SL_STORE_SIZE);
+    struct sl_future f = slb_begin_named(d, form, k, &q);
+    f.want = 1;
+    int rc = slb_finish_now(d, form, &f);
+    if (rc == 0)
+        *size = f.result.v[0];
+    return rc;
+}
+
+SL_FN int slf_del(const struct sl_dev *d, int form, const struct sl_key *k)
+{
+    struct slm_request q;
+    slm_request_init(&q, SL_POOL_STORE, SL_STORE_DEL);
+    struct sl_future f = slb_begin_named(d, form, k, &q);
+    return slb_finish_now(d, form, &f);
+}
+
+#define SL_FORMS(F, FORM)                                                      \
+    SL_FN int sl_noop_##F(const struct sl_dev *d, uint32_t lane)               \
+    {                                                                          \
+        return slf_noop(d, FORM, lane);                                        \
+    }                                                                          \
+    SL_FN int sl_tag_##F(const struct sl_dev *d, const char *name,             \
+                         uint32_t len, uint64_t *tag)                          \
+    {                                                                          \
+        return slf_tag(d, FORM, sl_key_make(0, name, len), 0, tag);            \
+    }                                                                          \
+    SL_FN int sl_tag_find_##F(const struct sl_dev *d, const char *name,        \
+                              uint32_t len, uint64_t *tag)                     \
+    {                                                                          \
+        return slf_tag(d, FORM, sl_key_make(0, name, len), SL_F_EXISTING,      \
+                       tag);                                                   \
+    }                                                                          \
+    SL_FN struct sl_future sl_put_begin_##F(                                   \
+        const struct sl_dev *d, struct sl_key k, uint64_t offset,              \
+        const void *data, uint64_t size, struct sl_how how)                    \
+    {                                                                          \
+        return slf_put(d, FORM, &k, offset, data, size, &how);                 \
+    }                                                                          \
+    SL_FN struct sl_future sl_get_begin_##F(const struct sl_dev *d,            \
+                                            struct sl_key k, uint64_t offset,  \
+                                            void *data, uint64_t size)         \
+    {                                                                          \
+        return slb_begin_get(d, FORM, &k, offset, data, size);                 \
+    }                                                                          \
+    SL_FN struct sl_future sl_task_begin_##F(const struct sl_dev *d,           \
+                                             const struct sl_call *c)          \
+    {                                                                          \
+        return slf_task(d, FORM, c);                                           \
+    }                                                                          \
+    SL_FN int sl_wait_##F(const struct sl_dev *d, struct sl_future *f,         \
+                          struct sl_until until)                               \
+    {                                                                          \
+        return slb_wait(d, FORM, f, &until);                                   \
+    }                                                                          \
+    SL_FN void sl_abandon_##F(const struct sl_dev *d, struct sl_future *f)     \
+    {                                                                          \
+        slb_abandon(d, FORM, f);                                               \
+    }                                                                          \
+    SL_FN int sl_put_##F(const struct sl_dev *d, struct sl_key k,              \
+                         uint64_t offset, const void *data, uint64_t size,     \
+                         struct sl_how how)                                    \
+    {                                                                          \
+        struct sl_future f = slf_put(d, FORM, &k, offset, data, size, &how);   \
+        return slb_finish_now(d, FORM, &f);                                    \
+    }                                                                          \
+    SL_FN int sl_get_##F(const struct sl_dev *d, struct sl_key k,              \
+                         uint64_t offset, void *data, uint64_t size)           \
+    {                                                                          \
+        struct sl_future f = slb_begin_get(d, FORM, &k, offset, data, size);   \
+        return slb_finish_now(d, FORM, &f);                                    \
+    }                                                                          \
+    SL_FN int sl_size_##F(const struct sl_dev *d, struct sl_key k,             \
+                          uint64_t *size)                                      \
+    {                                                                          \
+        return slf_size(d, FORM, &k, size);                                    \
+    }                                                                          \
+    SL_FN int sl_del_##F(const struct sl_dev *d, struct sl_key k)              \
+    {                                                                          \
+        return slf_del(d, FORM, &k);                                           \
+    }                                                                          \
+    SL_FN int sl_task_##F(const struct sl_dev *d, const struct sl_call *c,     \
+                          struct sl_result *out)                               \
+    {                                                                          \
+        struct sl_future f = slf_task(d, FORM, c);                             \
+        int rc = slb_finish_now(d, FORM, &f);                                  \
+        if (rc == 0)                                                           \
+            *out = f.result;                                                   \
+        return rc;                                                             \
+    }
+
+SL_FORMS(thread, SL_THREAD)
+SL_FORMS(warp, SL_WARP)
+SL_FORMS(block, SL_BLOCK)
+
+#endif

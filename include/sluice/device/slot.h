@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * Slots: take one, settle what its last task left, give it back.
+ *
+ * One call of the leader. A taker begins at a home bit of its own, so threads
+ * of a converged warp take neighbouring slots and seldom meet others.
+ */
+#ifndef SLUICE_DEVICE_SLOT_H
+#define SLUICE_DEVICE_SLOT_H
+
+SL_FN struct sl_until sl_until_default(const struct sl_dev *d)
+{
+    return sl_until_ns(d->timeout_ns);
+}
+
+/** Why a wait must end now, or 0. Called now and then: it reads host memory. */
+SL_FN int sls_ended(const struct sl_dev *d, const struct sl_until *u)
+{
+    if (slp_load32(&d->header->state) == SL_CHANNEL_DEAD)
+        return SL_EDEAD;
+    if (u->stop && slp_load32(u->stop))
+        return SL_ESTOPPED;
+    if (slp_now() >= u->deadline_ns)
+        return SL_ETIMEDOUT;
+    return 0;
+}
+
+/** Bit of the slot where this caller looks first. */
+SL_FN uint32_t sls_home(const struct sl_dev *d, int form)
+{
+    uint32_t words = d->n_slots / 32u;
+    uint32_t warp = slp_block() * ((slp_threads() + 31u) / 32u) +
+                    slp_thread() / 32u;
+#if defined(SL_ON_HOST)
+    /* A plain thread has no index; its stack's address tells it from others. */
+    if (slp_threads() == 1)
+        return (uint32_t)sl_mix64(
+                   (uint64_t)(uintptr_t)__builtin_frame_address(0) >> 14) %
+               d->n_slots;
+#endif
+    if (form == SL_THREAD)
+        return (warp % words) * 32u + slp_lane();
+    return (warp % words) * 32u + (warp / words) % 32u;
+}
+
+/** Takes what the reply of an ended task gives: a chunk, or a hold to release. */
+SL_FN void sls_settle(const struct sl_dev *d, uint32_t slot, uint64_t reply)
+{
+    struct sl_slot_local *l = &d->slots[slot];
+    if (l->kind == SL_KIND_EXCHANGE)
+        l->chunk = sl_reply_value(reply);
+    else if (l->kind == SL_KIND_HOLD && sl_reply_value(reply))
+        slp_store32(&d->releases[slot], l->seq); /* partner: hold sweep */
+    l->kind = SL_KIND_PLAIN;
+}
+
+/** Tries to take over an abandoned slot of one word. */
+SL_FN int sls_adopt(const struct sl_dev *d, uint32_t word, uint32_t *slot)
+{
+    uint32_t left = slp_peek(&d->abandoned[word]);
+    while (left) {
+        uint32_t bit = left & (0u - left);
+        uint32_t s = word * 32u + slg_lowest(left);
+        left &= ~bit;
+        if (!(slp_and(&d->abandoned[word], ~bit) & bit))
+            continue; /* another taker was first */
+        uint64_t reply = slp_load64(&d->replies[s]);
+        if (sl_reply_is(reply, d->slots[s].seq)) {
+            sls_settle(d, s, reply);
+            *slot = s;
+            return 1;
+        }
+        slp_or(&d->abandoned[word], bit); /* not answered yet: put it back */
+    }
+    return 0;
+}
+
+/** Tries one word of the map, `prefer` first; `known` is its value or 0. */
+SL_FN int sls_take_of(const struct sl_dev *d, uint32_t word, uint32_t prefer,
+                      uint32_t *slot)
+{
+    uint32_t old = 0;
+    for (uint32_t bit = prefer; ~old; bit = slg_lowest(~old)) {
+        old = slp_or(&d->taken[word], 1u << bit);
+        if (!((old >> bit) & 1u)) {
+            *slot = word * 32u + bit;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/** Takes a slot; waits when all are taken (back-pressure). SL_ETIMEDOUT, SL_EDEAD,
+ *  SL_ESTOPPED: nothing was taken. */
+SL_FN int sls_take(const struct sl_dev *d, int form, const struct sl_until *u,
+                   uint32_t *slot)
+{
+    uint32_t words = d->n_slots / 32u;
+    uint32_t home = sls_home(d, form);
+    if (sls_take_of(d, home / 32u, home % 32u, slot))
+        return 0;
+    for (uint32_t round = 0;; round++) {
+        for (uint32_t i = 0; i < words; i++) {
+            uint32_t word = (home / 32u + i) % words;
+            uint32_t open = ~slp_peek(&d->taken[word]);
+            if (open && sls_take_of(d, word, slg_lowest(open), slot))
+                return 0;
+            if (sls_adopt(d, word, slot))
+                return 0;
+        }
+        int rc = sls_ended(d, u);
+        if (rc)
+            return rc;
+        slp_pause(round);
+    }
+}
+
+/** Gives the slot back; its task has ended and is settled. */
+SL_FN void sls_give(const struct sl_dev *d, uint32_t slot)
+{
+    slp_and(&d->taken[slot / 32u], ~(1u << (slot % 32u)));
+}
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "channel/hold.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define HOLD_INLINE 4u /* chunks of one hold that need no memory of their own */
+#define HOLDS_FIRST 256u
+
+struct hold {
+    const struct channel *channel;
+    uint32_t slot;
+    uint32_t seq;
+    uint32_t was; /* release word when the hold was made */
+    uint32_t n;
+    uint64_t chunk[HOLD_INLINE];
+    uint64_t *more; /* all chunks when n > HOLD_INLINE */
+};
+
+struct holds {
+    struct chunk_cache *cache;
+    struct hold *at;
+    uint32_t n, room;
+    uint32_t hand; /* the sweep goes on here */
+};
+
+int holds_create(struct chunk_cache *cache, struct holds **out)
+{
+    struct holds *h = calloc(1, sizeof(*h));
+    if (!h)
+        return SL_ENOMEM;
+    h->at = malloc(HOLDS_FIRST * sizeof(*h->at));
+    if (!h->at) {
+        free(h);
+        return SL_ENOMEM;
+    }
+    h->room = HOLDS_FIRST;
+    h->cache = cache;
+    *out = h;
+    return 0;
+}
+
+/* Drops the references and fills the gap with the last hold. */
+static void hold_drop(struct holds *h, uint32_t i)
+{
+    struct hold *o = &h->at[i];
+    const uint64_t *chunks = o->more ? o->more : o->chunk;
+    for (uint32_t k = 0; k < o->n; k++)
+        chunk_unref(h->cache, chunks[k]);
+    free(o->more);
+    h->n--;
+    if (i != h->n)
+        *o = h->at[h->n];
+}
+
+void holds_destroy(struct holds *h)
+{
+    if (!h)
+        return;
+    while (h->n)
+        hold_drop(h, h->n - 1u);
+    free(h->at);
+    free(h);
+}
+
+static int holds_grow(struct holds *h)
+{
+    struct hold *at;
+    if (h->n < h->room)
+        return 0;
+    at = realloc(h->at, 2u * (size_t)h->room * sizeof(*at));
+    if (!at)
+        return SL_ENOMEM;
+    h->at = at;
+    h->room *= 2u;
+    return 0;
+}
+
+/* Acquire: the producer's loads from the chunks are over. Partner: the
+ * release store of sls_settle. */
+static uint32_t release_word(const struct channel *c, uint32_t slot)
+{
+    return __atomic_load_n(&c->releases[slot], __ATOMIC_ACQUIRE);
+}
+
+int holds_add(struct holds *h, const struct sl_task *t, const uint64_t *chunks,
+              uint32_t n)
+{
+    struct hold o = {0};
+    if (holds_grow(h))
+        return SL_ENOMEM;
+    o.channel = t->channel;
+    o.slot = t->slot;
+    o.seq = t->cell.seq;
+    o.was = release_word(t->channel, t->slot);
+    o.n = n;
+    if (n > HOLD_INLINE) {
+        o.more = malloc(n * sizeof(*o.more));
+        if (!o.more)
+            return SL_ENOMEM;
+    }
+    if (n)
+        memcpy(o.more ? o.more : o.chunk, chunks, n * sizeof(*chunks));
+    h->at[h->n++] = o;
+    return 0;
+}
+
+/* Written since the hold was made, with this use of the slot or a later one.
+ * The first half matters where a slot went through 2^31 uses without a get. */
+static int hold_released(const struct hold *o)
+{
+    uint32_t now = release_word(o->channel, o->slot);
+    return now != o->was && (int32_t)(now - o->seq) >= 0;
+}
+
+uint32_t holds_sweep(struct holds *h, uint32_t max)
+{
+    uint32_t dropped = 0;
+    if (max > h->n)
+        max = h->n;
+    for (uint32_t i = 0; i < max; i++) {
+        if (h->hand >= h->n)
+            h->hand = 0;
+        if (hold_released(&h->at[h->hand])) {
+            hold_drop(h, h->hand);
+            dropped++;
+        } else {
+            h->hand++;
+        }
+    }
+    return dropped;
+}
+
+void holds_forget(struct holds *h, const struct channel *c)
+{
+    uint32_t i = 0;
+    while (i < h->n) {
+        if (h->at[i].channel == c)
+            hold_drop(h, i);
+        else
+            i++;
+    }
+}
+
+uint32_t holds_count(const struct holds *h)
+{
+    return h->n;
+}

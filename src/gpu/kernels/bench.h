@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * The kernels of `sluice bench` that measure Sluice, and the ring that bounds
+ * what tasks can reach. Types that the host fills and the kernel reads; fields
+ * that end in _at are addresses of the device.
+ */
+#ifndef SLUICE_KERNELS_BENCH_H
+#define SLUICE_KERNELS_BENCH_H
+
+#include "sluice/device.h"
+
+/* "blob-%08x" and padding: the names lie apart by this much. */
+#define BENCH_NAME_STRIDE 16u
+#define BENCH_NAME_LEN 13u
+
+/** In device memory, zeroed before each kernel. */
+struct bench_state {
+    uint64_t errors; /* operations that failed, or gave other bytes */
+    int64_t first_code;
+    uint64_t tickets; /* of k_bench_ring */
+};
+
+/** k_bench_noop: each thread has `per` no-op tasks served, one by one. */
+struct bench_noop_args {
+    struct sl_dev dev;
+    uint64_t per;
+    uint64_t every;   /* one task in so many is timed */
+    uint64_t keep;    /* of these, so many for each thread: ceil(per / every) */
+    uint64_t took_at; /* uint64_t, threads * keep, nanoseconds */
+    uint64_t state_at; /* struct bench_state */
+};
+
+/**
+ * k_bench_fill: writes the pages and names of `blobs` blobs. k_bench_put and
+ * k_bench_get: warp w does the operations w, w + warps, ... below `ops`;
+ * operation i is on blob order[i]. A get goes to page w of `pages_at` and
+ * checks the first and the last word.
+ */
+struct bench_blob_args {
+    struct sl_dev dev;
+    uint64_t tag;
+    uint64_t pages_at; /* of `size` bytes each */
+    uint64_t names_at; /* char, BENCH_NAME_STRIDE each */
+    uint64_t order_at; /* uint32_t, ops */
+    uint64_t took_at;  /* uint64_t, ops, nanoseconds */
+    uint64_t state_at; /* struct bench_state */
+    uint64_t blobs, ops;
+    uint64_t size; /* bytes of a blob, a multiple of 16 */
+};
+
+/** What word `i` of a blob holds. */
+SL_BOTH uint64_t bench_word(uint64_t blob, uint64_t i)
+{
+    return sl_mix64((blob << 32) ^ i ^ UINT64_C(0x9e3779b97f4a7c15));
+}
+
+/* A descriptor of the bare ring: 64 bytes, its last word says whose lap. */
+#define BENCH_RING_STRIDE 64u
+#define BENCH_RING_LAP 60u
+
+/**
+ * k_bench_ring: the limit of tasks. Each thread writes a descriptor into a ring
+ * in pinned memory and waits until a CPU thread has stored its lap into the
+ * completion word, `per` times. A warp takes 32 tickets by one addition, so
+ * blocks are multiples of 32 threads and entries of 32.
+ */
+struct bench_ring_args {
+    uint64_t ring_at;        /* 64 bytes each, zeroed */
+    uint64_t completions_at; /* uint32_t each, zeroed */
+    uint64_t state_at;       /* struct bench_state */
+    uint64_t per;
+    uint64_t timeout_ns;
+    uint32_t shift; /* log2 of entries, >= threads of the grid */
+    uint32_t reserved;
+};
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gpu/kernels/table.h"
+
+#include <string.h>
+
+/* Host entries, defined by SL_KERNEL in the .cu files. */
+#define KERNEL_LIST(X)                                                         \
+    X(k_pingpong)                                                              \
+    X(k_page_put)                                                              \
+    X(k_page_get)
+
+#define KERNEL_DECLARE(name) void name(const void *arg);
+KERNEL_LIST(KERNEL_DECLARE)
+
+#define KERNEL_ENTRY(name) {#name, name},
+const struct kernel_entry kernel_table[] = {KERNEL_LIST(KERNEL_ENTRY){0, 0}};
+
+const struct kernel_entry *kernel_find(const char *name)
+{
+    for (const struct kernel_entry *k = kernel_table; k->name; k++) {
+        if (strcmp(k->name, name) == 0)
+            return k;
+    }
+    return 0;
+}

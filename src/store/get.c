@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/shard.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * A get answers with chunks. When one chunk of the pinned tier has the whole
+ * range, the reply names the byte in it and nothing else is done. Otherwise
+ * units are read into transfer chunks and the reply names a list of segments.
+ * All chunks that the answer names, the list's too, are held until the
+ * producer releases the slot.
+ */
+
+/* Segments of one answer: what a list chunk of the largest class takes. */
+#define SEGMENTS_MAX ((SL_CHUNK_MAX - 16u) / sizeof(struct sl_segment))
+
+struct get_unit {
+    struct unit_io io;
+    struct extent e;
+};
+
+struct get {
+    struct shard *sh;
+    struct sl_task *t;
+    struct sl_segment *seg;
+    uint64_t *hold; /* references of the answer */
+    struct get_unit *unit;
+    uint32_t n_seg, n_hold, n_unit;
+    uint32_t pending;
+    int code;
+};
+
+static void get_free(struct get *g)
+{
+    free(g->seg);
+    free(g->hold);
+    free(g->unit);
+    free(g);
+}
+
+static void get_drop(struct get *g)
+{
+    for (uint32_t i = 0; i < g->n_hold; i++)
+        chunk_unref(g->sh->env.cache, g->hold[i]);
+    g->n_hold = 0;
+}
+
+/* The segments as a list in a chunk of its own, which the answer holds too. */
+static int get_list(struct get *g)
+{
+    struct sl_segments *l;
+    uint64_t at;
+    uint64_t bytes = 16u + g->n_seg * sizeof(struct sl_segment);
+    int rc = chunk_alloc(g->sh->env.cache, class_for(bytes), &at);
+    if (rc)
+        return SL_ENOMEM;
+    l = (struct sl_segments *)(void *)(shard_arena(g->sh) + at);
+    l->n = g->n_seg;
+    l->reserved = 0;
+    memcpy(l->seg, g->seg, g->n_seg * sizeof(struct sl_segment));
+    g->hold[g->n_hold++] = at;
+    g->t->value = at;
+    g->t->list = 1;
+    return 0;
+}
+
+static int get_answer(struct get *g)
+{
+    int rc = g->code;
+    if (!rc && g->n_seg == 1 && g->seg[0].at != SL_SEGMENT_ZERO)
+        g->t->value = g->seg[0].at;
+    else if (!rc)
+        rc = get_list(g);
+    if (!rc)
+        rc = holds_add(g->sh->env.holds, g->t, g->hold, g->n_hold);
+    if (rc) {
+        get_drop(g);
+        g->t->value = 0;
+        g->t->list = 0;
+    }
+    return rc;
+}
+
+static void get_ended(struct get *g)
+{
+    int rc = get_answer(g);
+    g->sh->env.finish(g->t, rc);
+    get_free(g);
+}
+
+static void get_unit_done(struct unit_io *io, int code)
+{
+    struct get *g = io->user;
+    if (code)
+        g->code = code;
+    if (--g->pending == 0)
+        get_ended(g);
+}
+
+/* One segment, merged with the one before when that ends where it begins. */
+static void get_segment(struct get *g, uint64_t at, uint64_t bytes)
+{
+    struct sl_segment *last = g->n_seg ? &g->seg[g->n_seg - 1u] : NULL;
+    if (last && at == SL_SEGMENT_ZERO && last->at == at) {
+        last->bytes += bytes;
+        return;
+    }
+    g->seg[g->n_seg].at = at;
+    g->seg[g->n_seg].bytes = bytes;
+    g->n_seg++;
+}
+
+static int get_read(struct get *g, const struct extent *e, uint64_t *at)
+{
+    struct get_unit *u = &g->unit[g->n_unit];
+    if (chunk_alloc(g->sh->env.cache, class_for(e->stored), at))
+        return SL_ENOMEM;
+    g->hold[g->n_hold++] = *at;
+    g->n_unit++;
+    u->e = *e; /* the blob's array may change meanwhile */
+    u->io.sh = g->sh;
+    u->io.e = &u->e;
+    u->io.done = get_unit_done;
+    u->io.user = g;
+    g->pending++;
+    int rc = unit_read(&u->io, shard_arena(g->sh) + *at);
+    if (rc)
+        g->pending--;
+    return rc;
+}
+
+static int get_extent(struct get *g, const struct extent *e, uint64_t *at)
+{
+    if (e->target != TARGET_PINNED)
+        return get_read(g, e, at);
+    chunk_ref(g->sh->store->config.arena, e->loc);
+    g->hold[g->n_hold++] = e->loc;
+    *at = e->loc + e->skip;
+    return 0;
+}
+
+static int get_walk(struct get *g, const struct blob *b, uint32_t i)
+{
+    uint64_t at = g->t->cell.offset;
+    uint64_t stop = at + g->t->cell.size;
+    while (at < stop) {
+        const struct extent *e = i < b->n ? &b->ext[i] : NULL;
+        uint64_t where = 0;
+        if (!e || e->off > at) {
+            uint64_t n = (e && e->off < stop ? e->off : stop) - at;
+            get_segment(g, SL_SEGMENT_ZERO, n);
+            at += n;
+            continue;
+        }
+        int rc = get_extent(g, e, &where);
+        if (rc)
+            return rc;
+        uint64_t n = e->off + e->len < stop ? e->off + e->len - at : stop - at;
+        get_segment(g, where + (at - e->off), n);
+        at += n;
+        i++;
+    }
+    return 0;
+}
+
+static int get_long(struct shard *sh, struct sl_task *t, const struct blob *b,
+                    uint32_t first)
+{
+    uint32_t n = 0;
+    struct get *g = calloc(1, sizeof(*g));
+    if (!g)
+        return SL_ENOMEM;
+    while (first + n < b->n &&
+           b->ext[first + n].off < t->cell.offset + t->cell.size)
+        n++;
+    g->sh = sh;
+    g->t = t;
+    g->seg = calloc(2u * n + 1u, sizeof(*g->seg));
+    g->hold = calloc(n + 1u, sizeof(*g->hold));
+    g->unit = calloc(n + 1u, sizeof(*g->unit));
+    if (!g->seg || !g->hold || !g->unit) {
+        get_free(g);
+        return SL_ENOMEM;
+    }
+    if (2u * n + 1u > SEGMENTS_MAX) {
+        get_free(g);
+        return SL_EFBIG; /* smaller ranges of it can be read */
+    }
+    g->pending = 1;
+    int rc = get_walk(g, b, first);
+    if (rc)
+        g->code = rc;
+    if (--g->pending == 0)
+        get_ended(g);
+    return TASK_LATER;
+}
+
+/* Whole range in one pinned chunk. */
+static int get_short(struct shard *sh, struct sl_task *t,
+                     const struct extent *e)
+{
+    chunk_ref(sh->store->config.arena, e->loc);
+    int rc = holds_add(sh->env.holds, t, &e->loc, 1);
+    if (rc) {
+        chunk_unref(sh->env.cache, e->loc);
+        return rc;
+    }
+    t->value = e->loc + e->skip + (t->cell.offset - e->off);
+    return 0;
+}
+
+/* The blob of a request that readers may see. */
+static int get_find(struct shard *sh, const struct sl_task *t, struct blob **out)
+{
+    struct blob *b = table_find(&sh->index, t);
+    if (!b || b->version == 0)
+        return tag_live(sh, t->cell.tag) ? SL_ENOENT : SL_ENOTAG;
+    *out = b;
+    return 0;
+}
+
+int store_get(struct sl_task *t, void *container)
+{
+    struct shard *sh = container;
+    const struct sl_cell *c = &t->cell;
+    struct blob *b;
+    if (c->size > SL_IO_MAX)
+        return SL_EFBIG;
+    int rc = get_find(sh, t, &b);
+    if (rc)
+        return rc;
+    t->result.v[0] = b->size;
+    t->result.v[1] = b->version;
+    t->has_result = 1;
+    if (c->offset > b->size || c->size > b->size - c->offset)
+        return SL_EPASTEND;
+    if (c->size == 0)
+        return 0;
+    uint32_t i = blob_seek(b, c->offset);
+    const struct extent *e = i < b->n ? &b->ext[i] : NULL;
+    if (e && e->target == TARGET_PINNED && e->off <= c->offset &&
+        c->offset + c->size <= e->off + e->len)
+        return get_short(sh, t, e);
+    return get_long(sh, t, b, i);
+}
+
+int store_size(struct sl_task *t, void *container)
+{
+    struct blob *b;
+    int rc = get_find(container, t, &b);
+    if (rc)
+        return rc;
+    t->result.v[0] = b->size;
+    t->result.v[1] = b->version;
+    t->has_result = 1;
+    return 0;
+}
+
+/* ---- stat ---- */
+
+static const char *const target_kinds[TARGETS] = {"pinned", "ram", "file",
+                                                  "null"};
+
+static void stat_extents(const struct blob *b, struct sl_stat *s)
+{
+    uint64_t bytes[TARGETS] = {0};
+    for (uint32_t i = 0; i < b->n; i++) {
+        const struct extent *e = &b->ext[i];
+        bytes[e->target] += e->len;
+        s->stored += e->target == TARGET_PINNED ? UINT64_C(1) << e->klass
+                                                : e->stored;
+    }
+    for (uint32_t k = 0; k < TARGETS; k++) {
+        if (!bytes[k])
+            continue;
+        strncpy(s->tier[s->n_tiers].kind, target_kinds[k],
+                sizeof(s->tier[0].kind) - 1u);
+        s->tier[s->n_tiers++].bytes = bytes[k];
+    }
+}
+
+int store_stat(struct sl_task *t, void *container)
+{
+    struct shard *sh = container;
+    struct sl_stat s;
+    struct blob *b;
+    int rc = get_find(sh, t, &b);
+    if (rc)
+        return rc;
+    memset(&s, 0, sizeof(s));
+    s.size = b->size;
+    s.version = b->version;
+    s.created_ns = b->created_ns;
+    s.changed_ns = b->changed_ns;
+    s.extents = b->n;
+    s.score = b->score;
+    s.context = b->context;
+    s.persist = b->persist;
+    stat_extents(b, &s);
+    /* The side chunk stays lent to the producer, which waits for the reply. */
+    memcpy(shard_arena(sh) + t->cell.side, &s, sizeof(s));
+    return 0;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * Metadata of persistent blobs: LMDB in the store's directory, with group
+ * commit.
+ *
+ * Usual order: meta_open, meta_load (recovery), meta_submit from the workers,
+ * meta_close. The stored format is docs/format.md.
+ *
+ * One committer thread takes the changes that are queued, up to 1024 at a time,
+ * asks `sync` to bring the data they name to stable storage (once for the
+ * group, when one of them asks for it), writes them in one transaction, syncs
+ * it, then calls each `done`. Changes commit in the order of submission, so
+ * several changes of one blob in one group end as the last of them says.
+ *
+ * A group is whole: when `sync`, the transaction or its sync fails, nothing of
+ * the group is stored, every change of it gets the code, and the next group
+ * starts afresh. When the map is full, it is doubled and the group is written
+ * again.
+ */
+#ifndef SLUICE_META_H
+#define SLUICE_META_H
+
+#include "sluice/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct meta;
+
+/* One stored unit of a blob. */
+struct meta_extent {
+    uint64_t offset; /* of the first byte in the blob */
+    uint32_t bytes;  /* of the blob, > 0 */
+    uint32_t stored; /* bytes in the target, multiple of TIER_BLOCK, > 0 */
+    uint64_t loc;    /* in the target, multiple of TIER_BLOCK */
+    uint64_t sum;    /* XXH3-64 of the first `bytes` stored bytes (of all coded
+                        bytes) */
+    uint32_t target; /* 0: the data file */
+    uint32_t codec;  /* 0: stored >= bytes */
+};
+
+struct meta_blob {
+    uint64_t tag;
+    const char *name; /* 1 to 255 bytes without NUL, not terminated */
+    uint32_t name_len;
+    uint64_t size; /* >= the end of the last extent; gaps are zeros */
+    uint64_t version;
+    uint64_t created_ns, changed_ns;
+    uint16_t score, context;
+    uint8_t persist;    /* 0..2 */
+    uint32_t n_extents; /* <= 2^26, so that a record stays below 4 GiB */
+    const struct meta_extent *extents; /* sorted by offset, disjoint */
+};
+
+enum meta_op { META_PUT_BLOB, META_DEL_BLOB, META_PUT_TAG, META_DEL_TAG };
+
+/**
+ * A change on its way. The caller keeps it and what it points to until done.
+ * Codes: 0 (deleting what is absent is 0 too); SL_EINVAL the record breaks a
+ * rule of struct meta_blob (this change only, the rest of its group commits);
+ * the code of `sync`; SL_ENOSPC the disk is full; SL_EIO (logged).
+ */
+struct meta_change {
+    enum meta_op op;
+    struct meta_blob blob; /* PUT_BLOB: all; DEL_BLOB: tag, name; PUT_TAG: tag
+                              id and its name; DEL_TAG: tag (its blobs' records
+                              too) */
+    int sync;              /* the data file must be synced first */
+    /* On the committer thread, in the order of submission but for SL_EINVAL,
+     * which comes earlier. It may reuse the change and submit. */
+    void (*done)(struct meta_change *c, int code);
+    void *user;
+    struct meta_change *next; /* the committer's */
+};
+
+struct meta_config {
+    const char *dir; /* the store's directory, exists and is locked (dir.h) */
+    /** Brings all data written so far to stable storage; committer thread.
+     *  Null: nothing to sync. It logs its own errors. */
+    int (*sync)(void *user);
+    void *user;
+    uint64_t map_bytes; /* LMDB map, 0: 64 GiB (address space, not disk) */
+};
+
+/**
+ * Creates what is absent. SL_EVERSION, SL_ECORRUPT, SL_EACCES, SL_ENOMEM,
+ * SL_EIO, SL_ENOSPC; logged. Reads all metadata once to check the structure of
+ * the LMDB file (meta_check.h), so no file makes LMDB crash.
+ */
+int meta_open(const struct meta_config *c, struct meta **out);
+/** Commits what is queued, stops the thread. Nobody submits any more. */
+void meta_close(struct meta *m);
+
+/** Calls tag for each tag, then blob for each blob, by tag and name; a non-zero
+ *  return ends it and is handed back. SL_ECORRUPT names the record in the log.
+ *  No group commits meanwhile, so a callback does not wait for a change. What a
+ *  callback gets is borrowed until it returns. */
+int meta_load(struct meta *m,
+              int (*tag)(void *user, uint64_t id, const char *name,
+                         uint32_t len),
+              int (*blob)(void *user, const struct meta_blob *b), void *user);
+
+/** Queues a change; any thread; never blocks on the disk. */
+void meta_submit(struct meta *m, struct meta_change *c);
+
+/* The record codec, for tests and the fuzzer. Encoded bytes are little endian
+ * with a checksum. */
+
+/** Exactly the bytes that meta_blob_encode writes. */
+size_t meta_blob_bound(const struct meta_blob *b);
+/** `b` keeps the rules of struct meta_blob. */
+size_t meta_blob_encode(const struct meta_blob *b, void *out);
+/** `out->extents` points into `scratch` (room for max extents), `out->name`
+ *  into the input. Reads nothing outside the input, which needs no alignment.
+ *  SL_ECORRUPT: also for more than max extents; *out is untouched then. */
+int meta_blob_decode(const void *in, size_t bytes, struct meta_blob *out,
+                     struct meta_extent *scratch, uint32_t max);
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/shard.h"
+
+#include <stdlib.h>
+
+/*
+ * A change goes to the committer thread and comes back as a message to the
+ * shard's worker. While it is under way its blob is busy, so what it points to
+ * stays.
+ */
+
+static void came_back(struct message *m)
+{
+    struct change *c =
+        (struct change *)(void *)((char *)m - offsetof(struct change, msg));
+    c->done(c, c->code);
+}
+
+static void committed(struct meta_change *m, int code)
+{
+    struct change *c = m->user;
+    c->code = code; /* published by the post's release */
+    c->sh->env.post(c->sh->env.runtime, c->sh->id, &c->msg);
+}
+
+void change_submit(struct change *c)
+{
+    c->msg.run = came_back;
+    c->meta.done = committed;
+    c->meta.user = c;
+    meta_submit(c->sh->store->meta, &c->meta);
+}
+
+void change_release(struct change *c)
+{
+    free(c->extents);
+    free(c);
+}
+
+int change_blob(struct shard *sh, const struct blob *b, const struct merged *m,
+                struct change **out)
+{
+    struct change *c = calloc(1, sizeof(*c));
+    if (!c)
+        return SL_ENOMEM;
+    c->extents = calloc(m->n + 1u, sizeof(*c->extents));
+    if (!c->extents) {
+        free(c);
+        return SL_ENOMEM;
+    }
+    for (uint32_t i = 0; i < m->n; i++) {
+        const struct extent *e = &m->ext[i];
+        c->extents[i] = (struct meta_extent){.offset = e->off,
+                                             .bytes = e->len,
+                                             .stored = e->stored,
+                                             .loc = e->loc,
+                                             .sum = e->sum,
+                                             .target = 0,
+                                             .codec = e->codec};
+    }
+    c->sh = sh;
+    c->meta.op = META_PUT_BLOB;
+    c->meta.sync = 1;
+    c->meta.blob = (struct meta_blob){.tag = b->tag->id,
+                                      .name = b->name,
+                                      .name_len = b->name_len,
+                                      .created_ns = b->created_ns,
+                                      .score = b->score,
+                                      .context = b->context,
+                                      .n_extents = m->n,
+                                      .extents = c->extents};
+    *out = c;
+    return 0;
+}
+
+static void deleted(struct change *c, int code)
+{
+    struct shard *sh = c->sh;
+    struct sl_task *t = c->user;
+    struct blob *b = table_find(&sh->index, t);
+    struct tag *tag = b->tag;
+    if (code) {
+        blob_leave(sh, b);
+    } else {
+        blob_destroy(sh, b);
+        if (tag->dead)
+            tag_gone(sh, tag);
+    }
+    sh->env.finish(t, code);
+    change_release(c);
+}
+
+static int delete_recorded(struct shard *sh, struct sl_task *t, struct blob *b)
+{
+    struct change *c = calloc(1, sizeof(*c));
+    if (!c)
+        return SL_ENOMEM;
+    c->sh = sh;
+    c->done = deleted;
+    c->user = t;
+    c->meta.op = META_DEL_BLOB;
+    c->meta.blob.tag = b->tag->id;
+    c->meta.blob.name = b->name;
+    c->meta.blob.name_len = b->name_len;
+    b->busy = 1;
+    change_submit(c);
+    return TASK_LATER;
+}
+
+int store_del(struct sl_task *t, void *container)
+{
+    struct shard *sh = container;
+    struct tag *tag = tag_live(sh, t->cell.tag);
+    struct blob *b = tag ? table_find(&sh->index, t) : NULL;
+    if (!b)
+        return tag ? SL_ENOENT : SL_ENOTAG;
+    if (b->busy) {
+        blob_wait(b, t);
+        return TASK_LATER;
+    }
+    t->result.v[0] = b->size;
+    t->result.v[1] = b->version;
+    t->has_result = 1;
+    if (b->recorded)
+        return delete_recorded(sh, t, b);
+    blob_destroy(sh, b);
+    return 0;
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/shard.h"
+
+#include <string.h>
+
+/*
+ * The short way of a put: everything in the pinned tier, nothing to merge.
+ * Three cases, tried in this order; each is done when it returns:
+ *
+ *   in place  a small range inside one chunk that no reader holds
+ *   flip      whole extents (or none) are replaced by the producer's chunk
+ *   small     the same with a small chunk that the payload is copied into,
+ *             when it would fill less than half of the producer's chunk
+ *
+ * All else goes the long way (update.c).
+ */
+
+/* Where a payload is: in the frame, or in a lent chunk. */
+static const uint8_t *put_source(const struct shard *sh,
+                                 const struct sl_task *t)
+{
+    if (t->cell.flags & SL_F_INLINE)
+        return t->payload;
+    return shard_arena(sh) + t->cell.chunk;
+}
+
+static int put_check(const struct shard *sh, const struct sl_task *t)
+{
+    const struct sl_cell *c = &t->cell;
+    uint32_t klass;
+    if (c->size > SL_IO_MAX)
+        return SL_EFBIG;
+    if (c->offset + c->size < c->offset)
+        return SL_EOVERFLOW;
+    if (c->score != SL_SCORE_AUTO && c->score > SL_SCORE_ONE)
+        return SL_EINVAL;
+    if (c->persist > 2u || c->codec != 0)
+        return SL_EINVAL;
+    if (c->persist && !sh->store->meta)
+        return SL_EINVAL; /* nothing here outlives the process */
+    if (c->size == 0 || (c->flags & (SL_F_INLINE | SL_F_LIST)))
+        return 0;
+    if (!chunk_is_lent(sh->store->config.arena, c->chunk, t->channel->id,
+                       &klass))
+        return SL_ECHUNK;
+    return c->size > (UINT64_C(1) << klass) ? SL_EPROTO : 0;
+}
+
+/* True when the pinned tier is where this put wants to go first. */
+static int put_is_pinned(const struct shard *sh, const struct sl_task *t,
+                         const struct blob *b)
+{
+    const struct store *s = sh->store;
+    if (s->order[0] != TARGET_PINNED || t->cell.persist ||
+        (t->cell.flags & SL_F_LIST) || (b && (b->persist || b->busy)))
+        return 0;
+    if (t->cell.score == SL_SCORE_AUTO)
+        return 1;
+    return (SL_SCORE_ONE - t->cell.score) * s->n_order <= SL_SCORE_ONE;
+}
+
+static int put_in_place(struct shard *sh, const struct sl_task *t,
+                        struct blob *b)
+{
+    const struct sl_cell *c = &t->cell;
+    uint32_t i = blob_seek(b, c->offset);
+    if (c->size > IN_PLACE_BYTES || (c->flags & SL_F_REPLACE) || i == b->n)
+        return 0;
+    const struct extent *e = &b->ext[i];
+    if (e->off > c->offset || e->off + e->len < c->offset + c->size)
+        return 0;
+    if (e->len == c->size && !(c->flags & SL_F_INLINE) && c->size > 2048u)
+        return 0; /* a flip costs less than this copy */
+    if (e->target != TARGET_PINNED ||
+        chunk_refs(sh->store->config.arena, e->loc) != 1u)
+        return 0;
+    memcpy(shard_arena(sh) + e->loc + e->skip + (c->offset - e->off),
+           put_source(sh, t), c->size);
+    return 1;
+}
+
+/* Extents [*first, *end) lie inside the range; false when one sticks out. */
+static int put_covers(const struct blob *b, const struct sl_cell *c,
+                      uint32_t *first, uint32_t *end)
+{
+    if (c->flags & SL_F_REPLACE) {
+        *first = 0;
+        *end = b->n;
+        return 1;
+    }
+    *first = blob_seek(b, c->offset);
+    *end = blob_seek(b, c->offset + c->size);
+    if (*first < b->n && b->ext[*first].off < c->offset)
+        return 0;
+    return *end == b->n || b->ext[*end].off >= c->offset + c->size;
+}
+
+uint8_t class_for(uint64_t bytes)
+{
+    uint8_t k = SL_CHUNK_MIN_SHIFT;
+    while ((UINT64_C(1) << k) < bytes)
+        k++;
+    return k;
+}
+
+/* The payload as an extent of a small chunk; the lent chunk stays lent. */
+static int keep_small(struct shard *sh, struct sl_task *t, struct extent *e)
+{
+    const uint8_t *src = put_source(sh, t);
+    e->klass = class_for(t->cell.size);
+    int rc = shard_charge(sh, UINT64_C(1) << e->klass);
+    if (rc)
+        return rc;
+    rc = chunk_alloc(sh->env.cache, e->klass, &e->loc);
+    if (rc) {
+        shard_discharge(sh, UINT64_C(1) << e->klass);
+        return rc;
+    }
+    memcpy(shard_arena(sh) + e->loc, src, t->cell.size);
+    return 0;
+}
+
+/* The payload as an extent of the producer's own chunk. */
+static int keep_chunk(struct shard *sh, struct sl_task *t, struct extent *e)
+{
+    struct arena *a = sh->store->config.arena;
+    uint32_t klass = 0;
+    int rc = chunk_adopt(a, t->cell.chunk, t->channel->id, &klass);
+    if (rc)
+        return rc;
+    rc = shard_charge(sh, UINT64_C(1) << klass);
+    if (rc) {
+        chunk_lend(a, t->cell.chunk, t->channel->id);
+        return rc;
+    }
+    t->value = 0; /* ours now; the producer gets another */
+    e->klass = (uint8_t)klass;
+    e->loc = t->cell.chunk;
+    return 0;
+}
+
+static int put_keep(struct shard *sh, struct sl_task *t, struct extent *e)
+{
+    e->off = t->cell.offset;
+    e->len = (uint32_t)t->cell.size;
+    e->skip = 0;
+    e->stored = 0;
+    e->sum = 0;
+    e->codec = 0;
+    e->target = TARGET_PINNED;
+    uint8_t klass = class_for(e->len);
+    if ((t->cell.flags & SL_F_INLINE) || klass < SL_LENT_MIN_SHIFT)
+        return keep_small(sh, t, e);
+    return keep_chunk(sh, t, e);
+}
+
+/* The producer gets the replaced chunk, else any of that class, else none. */
+static void put_exchange(struct shard *sh, struct sl_task *t, uint8_t klass,
+                         const struct extent *freed)
+{
+    struct arena *a = sh->store->config.arena;
+    uint64_t at;
+    if (t->cell.flags & SL_F_NOEXCHANGE) {
+        if (freed)
+            extent_free(sh, freed);
+        return;
+    }
+    if (freed && freed->target == TARGET_PINNED && freed->klass == klass &&
+        chunk_refs(a, freed->loc) == 1u) {
+        shard_discharge(sh, UINT64_C(1) << klass);
+        at = freed->loc;
+    } else {
+        if (freed)
+            extent_free(sh, freed);
+        if (chunk_alloc(sh->env.cache, klass, &at))
+            return;
+    }
+    chunk_lend(a, at, t->channel->id);
+    t->value = at;
+}
+
+static int put_flip(struct shard *sh, struct sl_task *t, struct blob *b,
+                    uint32_t first, uint32_t end)
+{
+    struct extent e;
+    struct extent old = {0};
+    int one = end - first == 1u;
+    int rc = one ? 0 : blob_reserve(b, b->n + 1u);
+    if (!rc)
+        rc = put_keep(sh, t, &e);
+    if (rc)
+        return rc;
+    int adopted = !(t->cell.flags & SL_F_INLINE) && e.loc == t->cell.chunk;
+    if (one) {
+        old = b->ext[first];
+        b->ext[first] = e;
+    } else {
+        for (uint32_t i = first; i < end; i++)
+            extent_free(sh, &b->ext[i]);
+        memmove(&b->ext[first + 1u], &b->ext[end],
+                (b->n - end) * sizeof(e));
+        b->ext[first] = e;
+        b->n = b->n + 1u - (end - first);
+    }
+    if (adopted)
+        put_exchange(sh, t, e.klass, one ? &old : NULL);
+    else if (one)
+        extent_free(sh, &old);
+    return 0;
+}
+
+void put_done(struct sl_task *t, struct blob *b)
+{
+    const struct sl_cell *c = &t->cell;
+    uint64_t end = c->offset + c->size;
+    if (c->score != SL_SCORE_AUTO)
+        b->score = c->score;
+    b->context = c->context;
+    blob_touch(b, (c->flags & SL_F_REPLACE) || end > b->size ? end : b->size);
+    t->result.v[0] = b->size;
+    t->result.v[1] = b->version;
+    t->has_result = 1;
+}
+
+/* The short way. TASK_LATER here means: it does not fit, go the long way. */
+static int put_short(struct shard *sh, struct sl_task *t, struct blob *b)
+{
+    uint32_t first, end;
+    int rc = 0;
+    if (t->cell.size == 0)
+        return TASK_LATER;
+    if (!put_in_place(sh, t, b)) {
+        if (!put_covers(b, &t->cell, &first, &end))
+            return TASK_LATER;
+        rc = put_flip(sh, t, b, first, end);
+        if (rc == SL_ENOSPC)
+            return TASK_LATER; /* another tier may have room */
+    }
+    if (!rc)
+        put_done(t, b);
+    return rc;
+}
+
+int store_put(struct sl_task *t, void *container)
+{
+    struct shard *sh = container;
+    /* Until something is adopted the producer keeps what it has. */
+    t->value = t->cell.flags & SL_F_INLINE ? 0 : t->cell.chunk;
+    int rc = put_check(sh, t);
+    if (rc)
+        return rc;
+    struct tag *tag = tag_live(sh, t->cell.tag);
+    if (!tag)
+        return SL_ENOTAG;
+    struct blob *b = table_find(&sh->index, t);
+    if (b && b->busy) {
+        blob_wait(b, t);
+        return TASK_LATER;
+    }
+    int pinned = put_is_pinned(sh, t, b);
+    if (!b) {
+        rc = blob_create(sh, t, tag, &b);
+        if (rc)
+            return rc;
+    }
+    rc = pinned ? put_short(sh, t, b) : TASK_LATER;
+    if (rc == TASK_LATER)
+        rc = update_put(sh, t, b);
+    else if (rc && b->version == 0)
+        blob_leave(sh, b);
+    return rc;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/log.h"
+#include "store/shard.h"
+
+#include <string.h>
+
+/*
+ * Recovery: every tag into every shard, every blob into its own, the units it
+ * names out of the file's free space. What no record names is free.
+ */
+
+static int load_tag(void *user, uint64_t id, const char *name, uint32_t len)
+{
+    struct store *s = user;
+    for (uint32_t i = 0; i < s->config.n_shards; i++) {
+        struct tag *t;
+        int rc = tag_add(s->shards[i], id, name, len, &t);
+        if (rc)
+            return rc;
+        t->ready = 1;
+    }
+    return 0;
+}
+
+static int load_extents(struct store *s, struct blob *b,
+                        const struct meta_blob *m)
+{
+    struct tier *file = s->tiers[TARGET_FILE];
+    int rc = blob_reserve(b, m->n_extents);
+    for (uint32_t i = 0; i < m->n_extents && !rc; i++) {
+        const struct meta_extent *e = &m->extents[i];
+        if (e->target != 0 || e->codec != 0)
+            return SL_EVERSION;
+        rc = file->ops->reserve(file, e->loc, e->stored);
+        b->ext[i] = (struct extent){.off = e->offset,
+                                    .loc = e->loc,
+                                    .sum = e->sum,
+                                    .len = e->bytes,
+                                    .stored = e->stored,
+                                    .target = TARGET_FILE};
+        b->n = i + 1u;
+    }
+    return rc;
+}
+
+static int load_blob(void *user, const struct meta_blob *m)
+{
+    struct store *s = user;
+    struct sl_task key;
+    struct blob *b;
+    memset(&key, 0, sizeof(key));
+    key.hash = sl_key_hash(m->tag, m->name, m->name_len);
+    key.cell.name_len = (uint8_t)m->name_len;
+    key.cell.score = m->score;
+    key.name = (const uint8_t *)m->name;
+    struct shard *sh =
+        s->shards[sl_key_container(key.hash, s->config.n_shards)];
+    struct tag *tag = tag_find(sh, m->tag);
+    if (!tag) {
+        log_error("store: blob '%.*s' names tag %llx, which has no record",
+                  (int)m->name_len, m->name, (unsigned long long)m->tag);
+        return SL_ECORRUPT;
+    }
+    int rc = blob_create(sh, &key, tag, &b);
+    if (rc)
+        return rc;
+    rc = load_extents(s, b, m);
+    if (rc) {
+        log_error("store: blob '%.*s' of tag '%.*s': an extent cannot be "
+                  "(space taken twice, or outside of the data file)",
+                  (int)m->name_len, m->name, (int)tag->len, tag->name);
+        return SL_ECORRUPT;
+    }
+    b->context = m->context;
+    b->persist = m->persist;
+    b->recorded = 1;
+    b->size = m->size;
+    tag->bytes += m->size;
+    b->version = m->version ? m->version : 1u;
+    b->created_ns = m->created_ns;
+    b->changed_ns = m->changed_ns;
+    return 0;
+}
+
+int store_recover(struct store *s)
+{
+    return s->meta ? meta_load(s->meta, load_tag, load_blob, s) : 0;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * The store: named blobs in tiers; the first module.
+ *
+ * `struct store` is one for the runtime: targets, metadata, directory. Each
+ * container is a `struct shard`: index, tags, space of its own blobs, used by
+ * its worker only. A worker lends its shards what is the worker's through
+ * `struct store_env`.
+ *
+ * Order: store_open, shard_create for each lane (before workers run), then
+ * store_recover once all shards exist, then workers run shard_prepare and the
+ * methods and call shard_poll in their loop; shard_destroy, store_close.
+ */
+#ifndef SLUICE_STORE_H
+#define SLUICE_STORE_H
+
+#include "base/mailbox.h"
+#include "channel/arena.h"
+#include "channel/hold.h"
+#include "sluice/sluice.h"
+#include "tier/tier.h"
+
+struct store;
+struct shard;
+
+/* Targets, fastest first; the pinned tier is the arena itself. */
+enum store_target {
+    TARGET_PINNED,
+    TARGET_RAM,
+    TARGET_FILE,
+    TARGET_NULL,
+    TARGETS
+};
+
+struct store_config {
+    const struct sl_config *config; /* all zeros filled in */
+    struct arena *arena;
+    uint32_t n_shards;
+    uint32_t n_workers;
+};
+
+/** What a worker lends to its shards. */
+struct store_env {
+    uint32_t worker;
+    struct chunk_cache *cache;
+    struct holds *holds;
+    /** Replies to a frame (or runs its done); same thread. */
+    void (*finish)(struct sl_task *t, int code);
+    /** Sends a message to the worker that owns a shard; any thread. */
+    void (*post)(void *runtime, uint32_t shard, struct message *m);
+    void *runtime;
+};
+
+int store_open(const struct store_config *c, struct store **out);
+/** After the workers have stopped. */
+void store_close(struct store *s);
+/** Opens the ports of a worker's targets. Before the workers run. */
+int store_attach(struct store *s, const struct store_env *env);
+int shard_create(struct store *s, uint32_t index, const struct store_env *env,
+                 struct shard **out);
+void shard_destroy(struct shard *sh);
+/** Reads metadata back into the shards; before the workers run. */
+int store_recover(struct store *s);
+
+/** Methods, indexed by enum sl_store_method; container is the shard. */
+extern int (*const store_methods[SL_STORE_METHODS])(struct sl_task *, void *);
+/** Checks what all methods need (name, side) and prefetches; a batch is
+ * prepared before it is served. */
+void shard_prepare(struct shard *sh, struct sl_task *t);
+/** Completions of a worker's ports; returns how many. */
+unsigned store_poll(struct store *s, uint32_t worker);
+/** Requests of a worker's ports that are in flight (the worker must not sleep
+ * long). */
+unsigned store_pending(struct store *s, uint32_t worker);
+int store_tiers(struct store *s, struct sl_tier_info *out, size_t n);
+
+#endif

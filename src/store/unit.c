@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/log.h"
+#include "store/shard.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* ---- freeing units that a read may still be on ---- */
+
+static void unit_free(struct shard *sh, const struct extent *e)
+{
+    struct tier *t = sh->store->tiers[e->target];
+    t->ops->free(t, e->loc, e->stored);
+}
+
+/*
+ * A read counts itself under the parity of the epoch it began in. What is
+ * freed in epoch n may be under reads of n and n - 1. The epoch moves on when
+ * no read of n - 1 is left, and then what was freed in n - 1 is free.
+ */
+void limbo_advance(struct shard *sh)
+{
+    for (int turn = 0; turn < 2; turn++) {
+        uint32_t old = (sh->epoch + 1u) & 1u;
+        struct limbo *l = &sh->limbo[old];
+        if (sh->reads[old])
+            return;
+        for (uint32_t i = 0; i < l->n; i++)
+            unit_free(sh, &l->at[i]);
+        l->n = 0;
+        sh->epoch++;
+    }
+}
+
+void limbo_add(struct shard *sh, const struct extent *e)
+{
+    struct limbo *l = &sh->limbo[sh->epoch & 1u];
+    if (sh->reads[0] + sh->reads[1] == 0) {
+        unit_free(sh, e);
+        return;
+    }
+    if (l->n == l->cap) {
+        uint32_t cap = l->cap ? l->cap * 2u : 64u;
+        struct extent *p = realloc(l->at, cap * sizeof(*p));
+        if (!p) { /* rather lose space until the restart than tear a read */
+            log_error("store: no memory to defer a free, %u bytes stay taken",
+                      e->stored);
+            return;
+        }
+        l->at = p;
+        l->cap = cap;
+    }
+    l->at[l->n++] = *e;
+}
+
+/* ---- write ---- */
+
+static void written(struct tier_io *io, int code)
+{
+    struct unit_io *u = io->user;
+    if (code)
+        unit_free(u->sh, u->e);
+    u->done(u, code);
+}
+
+int unit_write(struct unit_io *u, int target, uint8_t *buf)
+{
+    struct extent *e = u->e;
+    struct tier *tier = u->sh->store->tiers[target];
+    uint32_t stored = (e->len + TIER_BLOCK - 1u) / TIER_BLOCK * TIER_BLOCK;
+    int rc = tier->ops->alloc(tier, stored, &e->loc);
+    if (rc)
+        return rc;
+    memset(buf + e->len, 0, stored - e->len);
+    e->target = (uint8_t)target;
+    e->klass = 0;
+    e->skip = 0;
+    e->codec = 0;
+    e->stored = stored;
+    e->sum = XXH3_64bits(buf, e->len);
+    u->io.loc = e->loc;
+    u->io.buf = buf;
+    u->io.bytes = stored;
+    u->io.done = written;
+    u->io.user = u;
+    rc = tier->ops->write(shard_port(u->sh, target), &u->io);
+    if (rc)
+        unit_free(u->sh, e);
+    return rc;
+}
+
+/* ---- read ---- */
+
+static int verify(const struct unit_io *u)
+{
+    const struct extent *e = u->e;
+    if (e->target == TARGET_NULL ||
+        XXH3_64bits(u->io.buf, e->len) == e->sum)
+        return 0;
+    log_error("store: checksum of %u bytes at %llu of target %u is wrong",
+              e->len, (unsigned long long)e->loc, e->target);
+    return SL_ECHECKSUM;
+}
+
+static void was_read(struct tier_io *io, int code)
+{
+    struct unit_io *u = io->user;
+    u->sh->reads[u->parity]--;
+    limbo_advance(u->sh);
+    u->done(u, code ? code : verify(u));
+}
+
+int unit_read(struct unit_io *u, uint8_t *buf)
+{
+    struct tier *tier = u->sh->store->tiers[u->e->target];
+    u->io.loc = u->e->loc;
+    u->io.buf = buf;
+    u->io.bytes = u->e->stored;
+    u->io.done = was_read;
+    u->io.user = u;
+    u->parity = u->sh->epoch & 1u;
+    u->sh->reads[u->parity]++;
+    int rc = tier->ops->read(shard_port(u->sh, u->e->target), &u->io);
+    if (rc) {
+        u->sh->reads[u->parity]--;
+        limbo_advance(u->sh);
+    }
+    return rc;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * A task from take to reply, and the pools that serve tasks.
+ *
+ *   task_new -> (channel_load) -> task_prepare -> task_serve -> task_finish
+ *                                      |                            ^
+ *                                      +-- a code: task_reject -----+
+ *
+ * A frame belongs to the worker that made it. task_prepare copies what the
+ * frame needs and checks it; from then on nothing that a producer can still
+ * change is looked at. task_finish runs on the frame's worker; sl_task_finish
+ * comes from any thread and sends the frame there.
+ *
+ * Pools are added while workers run and never removed before these have
+ * stopped, so workers read the table without a lock.
+ */
+#ifndef SLUICE_TASK_H
+#define SLUICE_TASK_H
+
+#include "base/mailbox.h"
+#include "channel/arena.h"
+#include "channel/channel.h"
+#include "sluice/module.h"
+
+/* ---- pools ---- */
+
+#define POOLS_MAX 256u
+
+struct pool {
+    const struct sl_module *module;
+    void **containers; /* one for each lane */
+    char *name;
+};
+
+struct pools;
+
+int pools_create(uint32_t n_lanes, struct pools **out);
+/** After the workers have stopped; destroys all containers. */
+void pools_destroy(struct pools *p);
+/** As sl_pool_create; the first pool gets id 0. Any thread. */
+int pools_add(struct pools *p, const char *name, const struct sl_module *m,
+              uint32_t *id);
+/** Null when there is none. Any thread. */
+const struct pool *pools_at(const struct pools *p, uint32_t id);
+/** SL_ENOPOOL. Any thread. */
+int pools_find(const struct pools *p, const char *name, uint32_t *id);
+
+/* Methods of SL_POOL_ADMIN, and the module that answers itself. */
+extern const struct sl_module admin_module;
+extern const struct sl_module echo_module;
+
+/* ---- what a worker lends to its tasks ---- */
+
+/** Tasks of one channel that a worker has and has not answered. */
+struct task_source {
+    struct channel *channel;
+    uint32_t out;
+};
+
+/** A task and what its worker adds. */
+struct frame {
+    struct sl_task task; /* first: a task is its frame */
+    struct message message;
+    struct task_source *source;
+    uint64_t since_ns; /* of a task that waits for chunks */
+    int code;          /* what sl_task_finish said */
+};
+
+struct frame_block;
+
+/** First member of struct worker. Its own thread only, but for inbox. */
+struct task_env {
+    struct pools *pools;
+    struct arena *arena;
+    struct chunk_cache *cache;
+    struct mailbox inbox;
+    /** After a post to the inbox; any thread. */
+    void (*wake)(struct task_env *env);
+    uint32_t out;             /* frames in use */
+    struct sl_task *free;     /* frames, by next */
+    struct frame_block *blocks;
+    void *sides;              /* free copies of side chunks, linked */
+    uint32_t n_sides;
+    struct sl_task *starving; /* admin tasks that wait for chunks, by next */
+    struct sl_task **starving_end;
+};
+
+void task_env_init(struct task_env *env);
+/** Frees frames and sides; none is in use. */
+void task_env_fini(struct task_env *env);
+/** This thread is the worker of env (null: of none). */
+void task_env_enter(struct task_env *env);
+/** Posts a message to the worker and wakes it. Any thread. */
+void task_env_post(struct task_env *env, struct message *m);
+
+/* ---- a task ---- */
+
+/** A frame, counted in env and source; null without memory. */
+struct sl_task *task_new(struct task_env *env, struct task_source *source);
+/** Copies the side chunk, checks, prefetches. `lane`: the one it came by.
+ *  0 or a code for task_reject. */
+int task_prepare(struct sl_task *t, uint32_t lane);
+/** Calls the method; replies unless that keeps the task. */
+void task_serve(struct sl_task *t);
+/** Replies to a task that no method saw: its chunks stay the producer's, or
+ *  are taken back where the producer forgets them. */
+void task_reject(struct sl_task *t, int code);
+/** Replies (or runs done) and frees the frame. On its worker. */
+void task_finish(struct sl_task *t, int code);
+/** Has the task finished by a message to its worker, from any thread, the
+ *  worker's own too. */
+void task_finish_later(struct sl_task *t, int code);
+
+static inline struct task_env *task_env_of(const struct sl_task *t)
+{
+    return (struct task_env *)(void *)t->worker;
+}
+static inline struct frame *task_frame(struct sl_task *t)
+{
+    return (struct frame *)(void *)t;
+}
+
+/** Tries again for those who wait for chunks; returns how many were answered.
+ *  The worker calls it in its loop while env->starving is not null. */
+unsigned admin_retry(struct task_env *env);
+
+#endif
