@@ -102,7 +102,8 @@ ok "the file tier is used"
 rc=0
 "$sluice" demo --device host --input "$in" --arena 24m --ram 0 >"$out" \
     2>"$err" || rc=$?
-[ "$rc" -eq 1 ] && grep -q 'no space' "$err" || die "no tier for the rest"
+[ "$rc" -eq 1 ] || die "no tier for the rest: exit code $rc"
+grep -q 'no space' "$err" || die "no tier for the rest: no word of space"
 ok "without a tier for the rest it fails with no space"
 
 "$sluice" demo --device host --input "$in" --bytes 200k --json >"$out" 2>"$err"

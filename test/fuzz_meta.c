@@ -40,7 +40,7 @@ static void check(const uint8_t *record, size_t size)
  * the checksum are reached; in memory of just the size, for the sanitizers. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    uint8_t *copy = malloc(size ? size : 1);
+    uint8_t *copy = calloc(1, size ? size : 1);
 
     if (!copy)
         return 0;
@@ -104,8 +104,8 @@ static size_t mutate(uint8_t *r, size_t n)
 
     for (uint64_t i = 0; i < times; i++) {
         size_t at = pick(pick(2) ? n : (n < 64 ? n : 64));
-        r[at] = pick(2) ? (uint8_t)(r[at] ^ (1u << pick(8)))
-                        : (uint8_t)(pick(2) ? pick(256) : 255);
+        uint64_t flipped = r[at] ^ (1u << pick(8));
+        r[at] = (uint8_t)(pick(2) ? flipped : pick(2) ? pick(256) : 255);
     }
     return pick(4) ? n : 1 + pick(n);
 }

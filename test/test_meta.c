@@ -177,36 +177,34 @@ static void expect_bad(struct job *j)
     free(r);
 }
 
+/* As the second of two; sound would be 4096 for each. */
+static void expect_bad_extent(uint64_t offset, uint32_t bytes, uint32_t stored,
+                              uint64_t loc)
+{
+    struct job j = sample(2, 9);
+
+    extents[1].offset = offset;
+    extents[1].bytes = bytes;
+    extents[1].stored = stored;
+    extents[1].loc = loc;
+    expect_bad(&j);
+}
+
 static void
 record_that_breaks_a_rule_is_refused_in_spite_of_its_sum(void **state)
 {
     struct job j;
 
     (void)state;
-    j = sample(2, 9);
-    extents[1].offset = extents[0].offset;
-    expect_bad(&j);
-    j = sample(2, 9);
-    extents[1].bytes = 4097;
-    expect_bad(&j);
-    j = sample(2, 9);
-    extents[0].bytes = 0;
-    expect_bad(&j);
-    j = sample(2, 9);
-    extents[1].offset = UINT64_MAX - 1;
-    expect_bad(&j);
-    j = sample(2, 9);
-    extents[1].stored = 4095;
-    expect_bad(&j);
-    j = sample(2, 9);
-    extents[1].stored = 0;
-    expect_bad(&j);
-    j = sample(2, 9);
-    extents[1].loc = 1;
-    expect_bad(&j);
-    j = sample(2, 9);
-    extents[1].loc = UINT64_MAX - 4095;
-    expect_bad(&j);
+    expect_bad_extent(0, 4096, 4096, 4096);
+    expect_bad_extent(4095, 4096, 4096, 4096);
+    expect_bad_extent(UINT64_MAX - 1, 4096, 4096, 4096);
+    expect_bad_extent(4096, 0, 4096, 4096);
+    expect_bad_extent(4096, 4097, 8192, 4096);
+    expect_bad_extent(4096, 4096, 4095, 4096);
+    expect_bad_extent(4096, 4096, 0, 4096);
+    expect_bad_extent(4096, 4096, 4096, 1);
+    expect_bad_extent(4096, 4096, 4096, UINT64_MAX - 4095);
     j = sample(2, 9);
     j.c.blob.size = 8191;
     expect_bad(&j);
@@ -324,12 +322,13 @@ static void *produce(void *arg)
 }
 
 static unsigned syncs;
+static int sync_code;
 
 static int count_sync(void *user)
 {
     (void)user;
     syncs++;
-    return 0;
+    return sync_code;
 }
 
 static void changes_of_four_threads_arrive_whole(void **state)
@@ -459,17 +458,9 @@ static void map_that_is_too_small_grows(void **state)
     jobs_free(jobs, NUMBERS);
 }
 
-static int sync_code;
-
-static int sync_as_told(void *user)
-{
-    (void)user;
-    return sync_code;
-}
-
 static void failed_sync_fails_its_group_only(void **state)
 {
-    struct meta_config c = {.dir = *state, .sync = sync_as_told};
+    struct meta_config c = {.dir = *state, .sync = count_sync};
     struct meta_extent e[1];
     struct job j = {.extents = e};
     struct meta *m;

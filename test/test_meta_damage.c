@@ -439,8 +439,12 @@ static int child_uses(const char *dir)
         meta_close(m);
     }
     jobs_free(jobs, 60);
-    if (found.wrong)
+    if (found.wrong) {
+        print_message("loaded %u wrong records\n", found.wrong);
         return CHILD_WRONG;
+    }
+    if (rc && rc != SL_ECORRUPT && rc != SL_EVERSION)
+        print_message("%d: %s\n", rc, help_line);
     return rc == 0 ? 0 : rc == SL_ECORRUPT ? 1 : rc == SL_EVERSION ? 2 : 3;
 }
 

@@ -12,7 +12,7 @@
 #define ALIGN_ARRAY 128u /* one line of a GPU: no array shares one */
 #define ALIGN_LOCAL 256u
 #define ALIGN_PAGE 4096u
-#define WORD_SLOTS 32u   /* slots of one word of the slot map */
+#define WORD_SLOTS 32u    /* slots of one word of the slot map */
 #define TICKET_STRIDE 16u /* in 8-byte words: tickets are a line apart */
 
 static uint64_t align_up(uint64_t v, uint64_t to)
@@ -218,8 +218,7 @@ uint32_t channel_take(struct channel *c, uint32_t ring, uint32_t *slots,
     uint32_t n = 0;
     while (n < max) {
         /* Acquires cell, side chunk and payload. Partner: slm_submit. */
-        uint64_t e =
-            __atomic_load_n(ring_entry(c, ring, t), __ATOMIC_ACQUIRE);
+        uint64_t e = __atomic_load_n(ring_entry(c, ring, t), __ATOMIC_ACQUIRE);
         if (!sl_entry_is(e, t, c->ring_shift))
             break;
         t++;

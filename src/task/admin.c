@@ -44,6 +44,10 @@ static int try_list(struct sl_task *t)
     uint64_t at[SL_LIST_MAX];
     uint32_t n = (uint32_t)t->cell.size;
     uint8_t *base = arena_base(env->arena);
+    uint32_t klass;
+    /* Again: a request that waited may have lost its side chunk. */
+    if (!chunk_is_lent(env->arena, t->cell.side, t->channel->id, &klass))
+        return SL_ECHUNK;
     for (uint32_t i = 0; i < n; i++) {
         int rc = chunk_alloc(env->cache, t->cell.klass, &at[i]);
         if (rc) {
@@ -113,8 +117,7 @@ static int lend_chunk(struct sl_task *t, void *container)
     /* What comes back is freed in any case: whoever asks has no use for it,
      * and the value of the reply says what it then has. */
     if (t->cell.chunk) {
-        int rc =
-            chunk_adopt(env->arena, t->cell.chunk, t->channel->id, &klass);
+        int rc = chunk_adopt(env->arena, t->cell.chunk, t->channel->id, &klass);
         if (rc)
             return rc;
         chunk_unref(env->cache, t->cell.chunk);

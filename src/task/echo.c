@@ -17,8 +17,7 @@ static int answer(struct sl_task *t)
     if (bytes != sizeof(value))
         return SL_EINVAL;
     memcpy(&value, data, sizeof(value));
-    sl_task_result(t)->v[0] =
-        2u * value + (uint64_t)(int64_t)sl_task_device(t);
+    sl_task_result(t)->v[0] = 2u * value + (uint64_t)(int64_t)sl_task_device(t);
     return 0;
 }
 

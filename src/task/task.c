@@ -83,6 +83,15 @@ struct sl_task *task_new(struct task_env *env, struct task_source *source)
     return t;
 }
 
+void task_drop(struct sl_task *t)
+{
+    struct task_env *env = task_env_of(t);
+    task_frame(t)->source->out--;
+    env->out--;
+    t->next = env->free;
+    env->free = t;
+}
+
 static uint8_t *side_new(struct task_env *env)
 {
     struct free_side *side = env->sides;
@@ -253,21 +262,16 @@ void task_serve(struct sl_task *t)
 
 void task_finish(struct sl_task *t, int code)
 {
-    struct task_env *env;
     if (!t->channel) {
         t->done(t, code);
         return;
     }
-    env = task_env_of(t);
     if (code > 0 || code < -SL_STATUS_MAX)
         code = SL_EPROTO; /* a module broke its contract */
     channel_reply(t, code);
-    side_free(env, t->side);
+    side_free(task_env_of(t), t->side);
     t->side = NULL;
-    task_frame(t)->source->out--;
-    env->out--;
-    t->next = env->free;
-    env->free = t;
+    task_drop(t);
 }
 
 /* A rejected put's list would be forgotten by its producer, which asks for a

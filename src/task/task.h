@@ -77,10 +77,10 @@ struct task_env {
     struct mailbox inbox;
     /** After a post to the inbox; any thread. */
     void (*wake)(struct task_env *env);
-    uint32_t out;             /* frames in use */
-    struct sl_task *free;     /* frames, by next */
+    uint32_t out;         /* frames in use */
+    struct sl_task *free; /* frames, by next */
     struct frame_block *blocks;
-    void *sides;              /* free copies of side chunks, linked */
+    void *sides; /* free copies of side chunks, linked */
     uint32_t n_sides;
     struct sl_task *starving; /* admin tasks that wait for chunks, by next */
     struct sl_task **starving_end;
@@ -98,6 +98,8 @@ void task_env_post(struct task_env *env, struct message *m);
 
 /** A frame, counted in env and source; null without memory. */
 struct sl_task *task_new(struct task_env *env, struct task_source *source);
+/** Gives a frame back, one that was not loaded or is answered. */
+void task_drop(struct sl_task *t);
 /** Copies the side chunk, checks, prefetches. `lane`: the one it came by.
  *  0 or a code for task_reject. */
 int task_prepare(struct sl_task *t, uint32_t lane);

@@ -9,9 +9,10 @@
  * types and the declarations of kernels remain.
  *
  * Addresses are generic: a word may lie in device memory, in pinned host
- * memory or in shared memory. Each order sits on its access; by the PTX memory
- * model bar.warp.sync and bar.sync synchronise their threads, so a release by
- * one thread after them covers what the others wrote before them.
+ * memory or in shared memory; only the local words are always device memory.
+ * Each order sits on its access; by the PTX memory model bar.warp.sync and
+ * bar.sync synchronise their threads, so a release by one thread after them
+ * covers what the others wrote before them.
  *
  * The "memory" clobbers stop the compiler only. They do not serialise: loads
  * that follow one another are all in flight until a value is used.
@@ -149,14 +150,17 @@ SL_FN void slp_nanosleep(uint32_t ns)
 
 #endif
 
-/* ---- local memory, device scope ---- */
+/* ---- local memory, device scope ----
+ * It is device memory, so these address it as global: a generic atomic tests
+ * for shared memory first, and carries a loop for that case. */
+#define SLP_GLOBAL "{ .reg .u64 at;\n\tcvta.to.global.u64 at, %1;\n\t"
 
 /* Acquire takes a slot's words over from their last owner, release hands them
  * on (partner: slp_and, slp_or of another thread of this device). */
 SL_FN uint32_t slp_or(uint32_t *p, uint32_t v)
 {
     uint32_t old;
-    asm volatile("atom.acq_rel.gpu.or.b32 %0, [%1], %2;"
+    asm volatile(SLP_GLOBAL "atom.acq_rel.gpu.global.or.b32 %0, [at], %2; }"
                  : "=r"(old)
                  : "l"(p), "r"(v)
                  : "memory");
@@ -166,7 +170,7 @@ SL_FN uint32_t slp_or(uint32_t *p, uint32_t v)
 SL_FN uint32_t slp_and(uint32_t *p, uint32_t v)
 {
     uint32_t old;
-    asm volatile("atom.acq_rel.gpu.and.b32 %0, [%1], %2;"
+    asm volatile(SLP_GLOBAL "atom.acq_rel.gpu.global.and.b32 %0, [at], %2; }"
                  : "=r"(old)
                  : "l"(p), "r"(v)
                  : "memory");
@@ -177,7 +181,10 @@ SL_FN uint32_t slp_and(uint32_t *p, uint32_t v)
 SL_FN uint32_t slp_peek(const uint32_t *p)
 {
     uint32_t v;
-    asm volatile("ld.relaxed.gpu.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+    asm volatile(SLP_GLOBAL "ld.relaxed.gpu.global.u32 %0, [at]; }"
+                 : "=r"(v)
+                 : "l"(p)
+                 : "memory");
     return v;
 }
 
@@ -185,7 +192,7 @@ SL_FN uint32_t slp_peek(const uint32_t *p)
 SL_FN uint64_t slp_add(uint64_t *p, uint64_t v)
 {
     uint64_t old;
-    asm volatile("atom.relaxed.gpu.add.u64 %0, [%1], %2;"
+    asm volatile(SLP_GLOBAL "atom.relaxed.gpu.global.add.u64 %0, [at], %2; }"
                  : "=l"(old)
                  : "l"(p), "l"(v)
                  : "memory");
@@ -270,6 +277,7 @@ SL_FN uint64_t slp_now(void)
     return ns;
 }
 
+#undef SLP_GLOBAL
 #undef SLP_TID
 #undef SLP_NTID
 #undef SLP_CTAID

@@ -7,7 +7,14 @@
 #define KERNEL_LIST(X)                                                         \
     X(k_pingpong)                                                              \
     X(k_page_put)                                                              \
-    X(k_page_get)
+    X(k_page_get)                                                              \
+    X(k_demo_put)                                                              \
+    X(k_demo_get)                                                              \
+    X(k_bench_noop)                                                            \
+    X(k_bench_fill)                                                            \
+    X(k_bench_put)                                                             \
+    X(k_bench_get)                                                             \
+    X(k_bench_ring)
 
 #define KERNEL_DECLARE(name) void name(const void *arg);
 KERNEL_LIST(KERNEL_DECLARE)

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * The runtime's parts, and how host calls come in.
+ *
+ * A host call is a producer: it speaks through the process's own channel, that
+ * of an internal device `host`. It passes the gate first, so that sl_close can
+ * wait until no call looks at memory that is about to go.
+ */
+#ifndef SLUICE_RUNTIME_H
+#define SLUICE_RUNTIME_H
+
+#include "api/gate.h"
+#include "gpu/gpu.h"
+#include "sluice/device.h"
+#include "sluice/sluice.h"
+#include "worker/worker.h"
+
+#include <pthread.h>
+
+struct sl_device {
+    struct sl_runtime *rt;
+    struct sl_device *next;
+    struct gpu *gpu;
+    struct channel *channel;
+    sl_devptr local;
+    int pinned_channel, pinned_arena, served;
+    struct sl_dev handle;
+    char name[96];
+};
+
+struct sl_runtime {
+    struct sl_config config; /* complete; data_dir and file_path are ours */
+    struct arena *arena;
+    struct pools *pools;
+    struct workers *workers;
+    struct store *store;
+    struct sl_module store_module;
+    uint64_t epoch;
+    struct sl_device *host; /* the process's own channel */
+    pthread_mutex_t lock;   /* guards what follows */
+    struct sl_device *devices;
+    struct gate gate;
+    uint32_t refs; /* atomic: the runtime's own, and one for each future */
+};
+
+/** Checks a complete configuration; SL_ECONFIG, logged with the key. */
+int config_check(const struct sl_config *c);
+/** Copies what the user gave, of whatever size, and fills in zeros. The
+ *  strings are copied too. SL_ECONFIG, SL_ENOMEM. */
+int config_copy(const struct sl_config *from, struct sl_config *to);
+void config_free(struct sl_config *c);
+
+/** Makes a device with its channel, served by the workers. Under the lock. */
+int device_attach(struct sl_runtime *rt, const char *name,
+                  struct sl_device **out);
+/** Under the lock. What still answers a task keeps its memory (logged). */
+void device_detach(struct sl_device *d);
+
+/** Drops a reference; the last frees the struct. */
+void runtime_unref(struct sl_runtime *rt);
+
+/* ---- host calls ---- */
+
+/** Begins a host call: the handle to speak through, or null: SL_EDEAD. */
+static inline const struct sl_dev *host_enter(struct sl_runtime *rt)
+{
+    return gate_enter(&rt->gate) ? NULL : &rt->host->handle;
+}
+static inline void host_leave(struct sl_runtime *rt)
+{
+    gate_leave(&rt->gate);
+}
+
+/** Checks a name of the public API: SL_EINVAL (null), SL_ENONAME,
+ *  SL_ENAMETOOLONG. */
+int host_key(uint64_t tag, const char *name, struct sl_key *out);
+/** Checks a put and makes its request. */
+int host_put(const struct sl_runtime *rt, const struct sl_put_opts *opts,
+             const void *data, uint64_t size, struct slm_request *out);
+
+/** A get in windows, so that a large one needs little of the arena. All
+ *  windows are of one version, or it starts again. */
+struct get_run {
+    struct sl_key key;
+    uint64_t offset, size, window;
+    uint8_t *data;
+    uint64_t n, done;  /* windows; the last of the range is read first */
+    uint64_t version;  /* of those done */
+    uint64_t exists;
+    uint32_t restarts_left;
+    int begun;         /* f is a window under way */
+    int ended;
+    struct sl_future f;
+};
+int get_init(const struct sl_runtime *rt, struct get_run *g, struct sl_key key,
+             uint64_t offset, void *data, uint64_t size);
+/** Goes on; when g->ended is set the return is the result, else why not. */
+int get_step(const struct sl_dev *d, struct get_run *g, struct sl_until u);
+void get_abandon(const struct sl_dev *d, struct get_run *g);
+
+#endif

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a store directory keeps: over a clean close, a kill, and damage. */
+#include "store_help.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#define SIZE 10000u
+
+static void put_one(struct sl_runtime *rt, uint64_t tag, unsigned i,
+                    uint8_t level)
+{
+    static uint8_t in[SIZE];
+    char name[32];
+    struct sl_put_opts o = {.size = sizeof(o), .score = -1, .persist = level};
+    snprintf(name, sizeof(name), "blob-%u", i);
+    fill(in, sizeof(in), i + 1u);
+    if (sl_put(rt, tag, name, 0, in, sizeof(in), &o))
+        _exit(9);
+}
+
+static int check_one(struct sl_runtime *rt, uint64_t tag, unsigned i)
+{
+    static uint8_t in[SIZE], out[SIZE];
+    char name[32];
+    snprintf(name, sizeof(name), "blob-%u", i);
+    fill(in, sizeof(in), i + 1u);
+    int rc = sl_get(rt, tag, name, 0, out, sizeof(out), NULL);
+    if (!rc && memcmp(in, out, sizeof(in)) != 0)
+        return -1;
+    return rc;
+}
+
+static void volatile_blobs_survive_a_clean_close(void **state)
+{
+    (void)state;
+    char dir[64];
+    uint64_t tag = 0;
+    make_dir(dir, sizeof(dir));
+    struct sl_config c = small_config();
+    c.data_dir = dir;
+    struct sl_runtime *rt = open_store(&c);
+    assert_int_equal(sl_tag(rt, "t", &tag), 0);
+    for (unsigned i = 0; i < 100; i++)
+        put_one(rt, tag, i, 0);
+    assert_int_equal(sl_close(rt), 0);
+    c.workers = 1; /* another number of shards */
+    rt = open_store(&c);
+    for (unsigned i = 0; i < 100; i++)
+        assert_int_equal(check_one(rt, tag, i), 0);
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
+/* Puts until it is killed; each acknowledged number goes into the pipe. */
+static void put_for_ever(const char *dir, int out, unsigned from)
+{
+    struct sl_config c = small_config();
+    struct sl_runtime *rt;
+    uint64_t tag;
+    c.data_dir = dir;
+    if (sl_open(&c, &rt) || sl_tag(rt, "t", &tag))
+        _exit(8);
+    for (unsigned i = from;; i++) {
+        put_one(rt, tag, i, (uint8_t)(1u + i % 2u));
+        if (write(out, &i, sizeof(i)) != sizeof(i))
+            _exit(7);
+    }
+}
+
+static unsigned killed_round(const char *dir, unsigned from, unsigned acks)
+{
+    int fd[2];
+    unsigned last = 0, n = 0;
+    assert_int_equal(pipe(fd), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        close(fd[0]);
+        put_for_ever(dir, fd[1], from);
+    }
+    close(fd[1]);
+    while (n < acks && read(fd[0], &last, sizeof(last)) == sizeof(last))
+        n++;
+    kill(pid, SIGKILL);
+    while (read(fd[0], &last, sizeof(last)) == sizeof(last))
+        n++;
+    close(fd[0]);
+    int status = 0;
+    assert_true(waitpid(pid, &status, 0) == pid);
+    assert_true(WIFSIGNALED(status));
+    assert_true(n > 0);
+    return last + 1u;
+}
+
+static void acknowledged_blobs_survive_kills(void **state)
+{
+    (void)state;
+    char dir[64];
+    uint64_t tag = 0, seed = test_seed();
+    unsigned next = 0, recovered = 0;
+    make_dir(dir, sizeof(dir));
+    for (int round = 0; round < 6; round++)
+        next = killed_round(dir, next,
+                            1u + (unsigned)(next_random(&seed) % 40u));
+    struct sl_config c = small_config();
+    c.data_dir = dir;
+    struct sl_runtime *rt = open_store(&c);
+    assert_int_equal(sl_tag_find(rt, "t", &tag), 0);
+    for (unsigned i = 0; i < next; i++) {
+        assert_int_equal(check_one(rt, tag, i), 0);
+        recovered++;
+    }
+    assert_true(recovered >= 6);
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
+static void damage_is_told_and_stays_alone(void **state)
+{
+    (void)state;
+    char dir[64], file[80];
+    uint64_t tag = 0;
+    uint8_t byte = 0;
+    make_dir(dir, sizeof(dir));
+    struct sl_config c = small_config();
+    c.data_dir = dir;
+    struct sl_runtime *rt = open_store(&c);
+    assert_int_equal(sl_tag(rt, "t", &tag), 0);
+    for (unsigned i = 0; i < 10; i++)
+        put_one(rt, tag, i, 1);
+    assert_int_equal(sl_close(rt), 0);
+    snprintf(file, sizeof(file), "%s/data", dir);
+    int fd = open(file, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &byte, 1, 5000), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, 5000), 1);
+    close(fd);
+    rt = open_store(&c);
+    unsigned bad = 0;
+    for (unsigned i = 0; i < 10; i++) {
+        int rc = check_one(rt, tag, i);
+        assert_true(rc == 0 || rc == SL_ECHECKSUM);
+        bad += rc != 0;
+    }
+    assert_int_equal(bad, 1);
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
+static void a_second_owner_is_refused(void **state)
+{
+    (void)state;
+    char dir[64];
+    make_dir(dir, sizeof(dir));
+    struct sl_config c = small_config();
+    c.data_dir = dir;
+    struct sl_runtime *rt = open_store(&c), *other = NULL;
+    assert_int_equal(sl_open(&c, &other), SL_EBUSY);
+    assert_null(other);
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
+static void another_version_is_refused_untouched(void **state)
+{
+    (void)state;
+    char dir[64], file[80], text[32] = {0};
+    make_dir(dir, sizeof(dir));
+    snprintf(file, sizeof(file), "%s/format", dir);
+    FILE *f = fopen(file, "w");
+    assert_non_null(f);
+    fputs("sluice-store 2\n", f);
+    fclose(f);
+    struct sl_config c = small_config();
+    struct sl_runtime *rt = NULL;
+    c.data_dir = dir;
+    sl_set_log(NULL, NULL);
+    assert_int_equal(sl_open(&c, &rt), SL_EVERSION);
+    f = fopen(file, "r");
+    assert_non_null(fgets(text, sizeof(text), f));
+    fclose(f);
+    assert_string_equal(text, "sluice-store 2\n");
+    remove_dir(dir);
+}
+
+static void deleted_blobs_stay_deleted(void **state)
+{
+    (void)state;
+    char dir[64];
+    uint64_t tag = 0, blobs = 9;
+    make_dir(dir, sizeof(dir));
+    struct sl_config c = small_config();
+    c.data_dir = dir;
+    struct sl_runtime *rt = open_store(&c);
+    assert_int_equal(sl_tag(rt, "t", &tag), 0);
+    put_one(rt, tag, 1, 1);
+    put_one(rt, tag, 2, 2);
+    assert_int_equal(sl_del(rt, tag, "blob-1"), 0);
+    assert_int_equal(sl_close(rt), 0);
+    rt = open_store(&c);
+    assert_int_equal(check_one(rt, tag, 1), SL_ENOENT);
+    assert_int_equal(check_one(rt, tag, 2), 0);
+    assert_int_equal(sl_tag_del(rt, tag), 0);
+    assert_int_equal(sl_close(rt), 0);
+    rt = open_store(&c);
+    assert_int_equal(sl_tag_find(rt, "t", &tag), SL_ENOTAG);
+    assert_int_equal(sl_tag(rt, "t", &tag), 0);
+    assert_int_equal(sl_tag_size(rt, tag, NULL, &blobs), 0);
+    assert_true(blobs == 0);
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(volatile_blobs_survive_a_clean_close),
+        cmocka_unit_test(acknowledged_blobs_survive_kills),
+        cmocka_unit_test(damage_is_told_and_stays_alone),
+        cmocka_unit_test(a_second_owner_is_refused),
+        cmocka_unit_test(another_version_is_refused_untouched),
+        cmocka_unit_test(deleted_blobs_stay_deleted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
