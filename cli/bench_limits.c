@@ -104,10 +104,11 @@ static int acknowledge(const struct consumer *c, uint64_t ticket)
 {
     size_t slot = (size_t)(ticket & (((uint64_t)1 << c->shift) - 1));
     uint32_t lap = (uint32_t)(ticket >> c->shift) + 1;
-    uint32_t *word = (uint32_t *)(void *)(c->ring + slot * BENCH_RING_STRIDE +
-                                          BENCH_RING_LAP);
+    uint64_t want = bench_ring_word((uint32_t)ticket, lap);
+    uint64_t *word = (uint64_t *)(void *)(c->ring + slot * BENCH_RING_STRIDE +
+                                          BENCH_RING_LAST);
     /* Partner: the release store of bench_describe. */
-    while (__atomic_load_n(word, __ATOMIC_ACQUIRE) != lap) {
+    while (__atomic_load_n(word, __ATOMIC_ACQUIRE) != want) {
         if (stopped(c->stop))
             return 0;
         clock_relax();

@@ -45,8 +45,8 @@ static int map_device(struct sl_device *d)
     const struct gpu_ops *ops = d->gpu->ops;
     struct arena *a = d->rt->arena;
     sl_devptr channel_at, arena_at;
-    int rc = ops->pin(d->gpu, d->channel->header, d->channel->bytes,
-                      &channel_at);
+    int rc =
+        ops->pin(d->gpu, d->channel->header, d->channel->bytes, &channel_at);
     if (rc)
         return rc;
     d->pinned_channel = 1;

@@ -13,8 +13,7 @@ static void to_user(void *user, enum sl_log_level level, const char *line)
     user_fn(user_arg, (int)level, line);
 }
 
-void sl_set_log(void (*fn)(void *user, int level, const char *line),
-                void *user)
+void sl_set_log(void (*fn)(void *user, int level, const char *line), void *user)
 {
     user_fn = fn;
     user_arg = user;

@@ -162,6 +162,16 @@ static void detach_all(struct sl_runtime *rt)
     pthread_mutex_unlock(&rt->lock);
 }
 
+/* A task that a module keeps, or a request to a disk, may still end and will
+ * look for what it belongs to. The list lets a debugger find it. */
+static void leave_behind(struct sl_runtime *rt)
+{
+    static struct sl_runtime *left;
+    log_error("close: tasks are not finished, their memory stays");
+    /* Acquire and release: partner is the next runtime that is left. */
+    rt->left = __atomic_exchange_n(&left, rt, __ATOMIC_ACQ_REL);
+}
+
 int sl_close(struct sl_runtime *rt)
 {
     int flushed, drained;
@@ -177,9 +187,7 @@ int sl_close(struct sl_runtime *rt)
         detach_all(rt);
     workers_stop(rt->workers);
     if (drained) {
-        /* A task that a module keeps, or a request to a disk, may still end
-         * and will look for what it belongs to. */
-        log_error("close: tasks are not finished, their memory stays");
+        leave_behind(rt);
         return flushed;
     }
     dismantle(rt);

@@ -41,6 +41,7 @@ struct sl_runtime {
     pthread_mutex_t lock;   /* guards what follows */
     struct sl_device *devices;
     struct gate gate;
+    struct sl_runtime *left; /* of those that could not be taken apart */
     uint32_t refs; /* atomic: the runtime's own, and one for each future */
 };
 
@@ -85,11 +86,11 @@ struct get_run {
     struct sl_key key;
     uint64_t offset, size, window;
     uint8_t *data;
-    uint64_t n, done;  /* windows; the last of the range is read first */
-    uint64_t version;  /* of those done */
+    uint64_t n, done; /* windows; the last of the range is read first */
+    uint64_t version; /* of those done */
     uint64_t exists;
     uint32_t restarts_left;
-    int begun;         /* f is a window under way */
+    int begun; /* f is a window under way */
     int ended;
     struct sl_future f;
 };

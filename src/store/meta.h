@@ -80,7 +80,8 @@ struct meta_config {
      *  Null: nothing to sync. It logs its own errors. */
     int (*sync)(void *user);
     void *user;
-    uint64_t map_bytes; /* LMDB map, 0: 64 GiB (address space, not disk) */
+    /** LMDB's map (address space, not disk), 0: 64 GiB. It grows to 1 TiB. */
+    uint64_t map_bytes;
 };
 
 /**

@@ -27,8 +27,6 @@
 #define PAGE_LEAF 0x02u
 #define PAGE_OVERFLOW 0x04u
 #define PAGE_META 0x08u
-/* The bits that tell the kind of a page; the others are LMDB's marks. */
-#define PAGE_KIND 0x6fu
 #define META_MAGIC 0xbeefc0deu
 #define META_VERSION 1u
 #define META_BYTES 136u
@@ -39,14 +37,17 @@
 #define FREE_DB_FLAGS 0x08u /* integer keys; no flags of the environment */
 #define NO_PAGE UINT64_MAX
 #define DEPTH_MAX 32u /* LMDB's cursor stack */
-/* 64 TiB, far above any store; a larger number in a head is damage, and would
- * make LMDB map that much. */
-#define MAP_MAX (UINT64_C(1) << 46)
+#define KEY_MAX 511u
+#define PSIZE_MAX 32768u
+/* 1 TiB, far above any store's metadata; LMDB maps as much as the head says,
+ * so a larger number, which is damage, could take all address space. */
+#define MAP_MAX (UINT64_C(1) << 40)
 
 struct view {
     const uint8_t *base;
     uint64_t pages; /* whole pages in the file */
     uint64_t last;  /* highest page number in use, from the head */
+    uint64_t txn;   /* number of the newest transaction, from the head */
     uint32_t psize;
     uint8_t *seen;   /* one bit for each page up to last */
     const char *why; /* first fault, null: none */
@@ -128,7 +129,7 @@ static int page_open(struct view *v, uint64_t page, unsigned kind,
     p = v->base + page * v->psize;
     if (get64(p) != page)
         return bad(v, page, "page carries another number");
-    if ((get16(p + 10) & PAGE_KIND) != kind)
+    if (get16(p + 10) != kind)
         return bad(v, page, "page of another kind");
     *out = p;
     return SL_OK;
@@ -187,8 +188,8 @@ static int key_compare(const struct tree *t, const uint8_t *k, uint32_t len)
 static int key_check(struct view *v, uint64_t page, struct tree *t,
                      const uint8_t *k, uint32_t len)
 {
-    if (t->is_free && len != 8)
-        return bad(v, page, "key of the free list is no number");
+    if (t->is_free && (len != 8 || get64(k) == 0 || get64(k) > v->txn))
+        return bad(v, page, "key of the free list is no transaction");
     if (t->key) {
         int c = key_compare(t, k, len);
         if (c < 0 || (c == 0 && !t->inclusive))
@@ -200,19 +201,63 @@ static int key_check(struct view *v, uint64_t page, struct tree *t,
     return SL_OK;
 }
 
+/* Bytes of a node in its page; 0: they end behind the page, whose rest is
+ * `room`, or are more than LMDB puts into a page. */
+static uint32_t node_bytes(const struct view *v, const uint8_t *node,
+                           uint32_t room, int is_leaf)
+{
+    /* At least two nodes fit a page; a larger value has pages of its own. */
+    uint32_t most = (((v->psize - PAGE_HEAD) / 2) & ~1u) - 2u;
+    uint32_t klen = get16(node + 6), n = NODE_HEAD + klen;
+
+    if (klen > KEY_MAX)
+        return 0;
+    if (is_leaf && (get16(node + 4) & NODE_BIG))
+        n += 8;
+    else if (is_leaf && get16(node + 2))
+        return 0;
+    else if (is_leaf)
+        n += get16(node);
+    n = (n + 1) & ~1u;
+    return n <= room && n <= most ? n : 0;
+}
+
+/* Nodes lie between `upper` and the end of the page and share no byte, or else
+ * LMDB moves bytes out of the page when it deletes one. */
+static int layout_check(struct view *v, uint64_t page, const uint8_t *p,
+                        int is_leaf)
+{
+    uint8_t used[PSIZE_MAX / 2]; /* nodes begin and end at even bytes */
+    uint32_t lower = get16(p + 12), upper = get16(p + 14);
+
+    if (lower < PAGE_HEAD || lower % 2 || upper % 2 || upper < lower ||
+        upper > v->psize)
+        return bad(v, page, "page with wrong bounds");
+    memset(used, 0, v->psize / 2);
+    for (uint32_t i = PAGE_HEAD; i < lower; i += 2) {
+        uint32_t at = get16(p + i), n;
+        if (at < upper || at % 2 || at > v->psize - NODE_HEAD)
+            return bad(v, page, "node outside its page");
+        n = node_bytes(v, p + at, v->psize - at, is_leaf);
+        if (n == 0)
+            return bad(v, page, "node with a wrong length");
+        if (memchr(used + at / 2, 1, n / 2))
+            return bad(v, page, "nodes overlap");
+        memset(used + at / 2, 1, n / 2);
+    }
+    return SL_OK;
+}
+
 static int leaf_node(struct view *v, uint64_t page, const uint8_t *node,
-                     uint32_t room, struct tree *t)
+                     struct tree *t)
 {
     uint32_t size = get16(node) | (uint32_t)get16(node + 2) << 16;
     unsigned flags = get16(node + 4);
     uint32_t klen = get16(node + 6);
-    uint32_t left = room - NODE_HEAD;
     const uint8_t *data = node + NODE_HEAD + klen;
-    int rc;
+    int rc = klen ? key_check(v, page, t, node + NODE_HEAD, klen)
+                  : bad(v, page, "empty key");
 
-    if (klen > left || (flags & NODE_BIG ? 8u : size) > left - klen)
-        return bad(v, page, "node behind the end of its page");
-    rc = key_check(v, page, t, node + NODE_HEAD, klen);
     if (rc)
         return rc;
     t->entries++;
@@ -235,47 +280,51 @@ static int leaf_node(struct view *v, uint64_t page, const uint8_t *node,
 static int page_check(struct view *v, uint64_t page, unsigned depth,
                       struct tree *t);
 
+/* The key of a first child is not used by LMDB and may be empty or old. */
 static int branch_node(struct view *v, uint64_t page, const uint8_t *node,
-                       uint32_t room, unsigned depth, struct tree *t)
+                       int is_first, struct tree *t)
 {
-    uint64_t child = get16(node) | (uint64_t)get16(node + 2) << 16 |
-                     (uint64_t)get16(node + 4) << 32;
     uint32_t klen = get16(node + 6);
     int rc = SL_OK;
 
-    if (klen > room - NODE_HEAD)
-        return bad(v, page, "node behind the end of its page");
-    /* The key of the first child is not used by LMDB and may be empty. */
-    if (klen && t->key && !t->inclusive) {
-        rc = key_check(v, page, t, node + NODE_HEAD, klen);
-        t->inclusive = 1;
-    }
-    return rc ? rc : page_check(v, child, depth - 1, t);
+    if (is_first)
+        return SL_OK;
+    rc = klen ? key_check(v, page, t, node + NODE_HEAD, klen)
+              : bad(v, page, "branch without a key");
+    t->inclusive = 1;
+    return rc;
+}
+
+static uint64_t branch_child(const uint8_t *node)
+{
+    return get16(node) | (uint64_t)get16(node + 2) << 16 |
+           (uint64_t)get16(node + 4) << 32;
 }
 
 static int page_check(struct view *v, uint64_t page, unsigned depth,
                       struct tree *t)
 {
+    int is_leaf = depth == 1;
     const uint8_t *p;
-    uint32_t lower, upper, n;
-    int rc = page_open(v, page, depth > 1 ? PAGE_BRANCH : PAGE_LEAF, &p);
+    uint32_t n;
+    int rc = page_open(v, page, is_leaf ? PAGE_LEAF : PAGE_BRANCH, &p);
 
+    if (!rc)
+        rc = layout_check(v, page, p, is_leaf);
     if (rc)
         return rc;
-    lower = get16(p + 12);
-    upper = get16(p + 14);
-    n = (lower - PAGE_HEAD) / 2;
-    if (lower < PAGE_HEAD || lower % 2 || upper < lower || upper > v->psize ||
-        n < (depth > 1 && !t->is_free ? 2u : 1u))
-        return bad(v, page, "page with wrong bounds");
+    n = (get16(p + 12) - PAGE_HEAD) / 2;
+    if (n < (is_leaf || t->is_free ? 1u : 2u))
+        return bad(v, page, "page with too few nodes");
     for (uint32_t i = 0; !rc && i < n; i++) {
-        uint32_t at = get16(p + PAGE_HEAD + 2 * i);
-        if (at < upper || at % 2 || at > v->psize - NODE_HEAD)
-            return bad(v, page, "node outside its page");
-        if (depth > 1 && i > 0 && get16(p + at + 6) == 0)
-            return bad(v, page, "branch without a key");
-        rc = depth > 1 ? branch_node(v, page, p + at, v->psize - at, depth, t)
-                       : leaf_node(v, page, p + at, v->psize - at, t);
+        const uint8_t *node = p + get16(p + PAGE_HEAD + 2 * i);
+        if (is_leaf) {
+            rc = leaf_node(v, page, node, t);
+            continue;
+        }
+        rc = branch_node(v, page, node, i == 0, t);
+        if (!rc)
+            rc = page_check(v, branch_child(node), depth - 1, t);
     }
     return rc;
 }
@@ -315,9 +364,9 @@ static int head_read(struct view *v, const uint8_t *p, uint64_t index,
     h->psize = get32(h->dbs);
     h->last = get64(m + 120);
     h->txn = get64(m + 128);
-    if (h->psize < 512 || h->psize > 32768 || (h->psize & (h->psize - 1)))
+    if (h->psize < 512 || h->psize > PSIZE_MAX || (h->psize & (h->psize - 1)))
         return bad(v, index, "head with a wrong page size");
-    if (h->mapsize > MAP_MAX || h->last < 1 || h->last >= MAP_MAX / h->psize)
+    if (h->mapsize > MAP_MAX || h->last < 1 || h->last >= h->mapsize / h->psize)
         return bad(v, index, "head with a wrong size");
     return SL_OK;
 }
@@ -360,6 +409,7 @@ static int view_check(struct view *v, uint64_t bytes)
     if (rc)
         return rc;
     v->last = h.last;
+    v->txn = h.txn;
     v->seen = calloc(v->last / 8 + 1, 1);
     if (!v->seen) {
         v->why = "out of memory";

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define MAP_DEFAULT (UINT64_C(64) << 30)
-#define MAP_LIMIT (UINT64_C(1) << 46) /* what meta_check accepts */
+#define MAP_LIMIT (UINT64_C(1) << 40) /* what meta_check accepts */
 /* The map is a multiple of the largest page of the operating system. */
 #define MAP_UNIT UINT64_C(65536)
 

@@ -5,10 +5,15 @@
 #include "base/log.h"
 #include "worker/watch.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+
+/* A worker that found nothing for this long lets others have its processor,
+ * one of whom may be the producer it waits for. */
+#define KEEP_CPU_NS 5000u
 
 /* ---- a worker ---- */
 
@@ -60,6 +65,18 @@ static int worker_create(struct workers *ws, uint32_t index,
     return 0;
 }
 
+/* Waits a moment between two looks; false when it is time to park. */
+static int idle_wait(uint64_t idle_ns, uint64_t spin_ns)
+{
+    if (idle_ns >= spin_ns)
+        return 0;
+    if (idle_ns < KEEP_CPU_NS)
+        clock_relax();
+    else
+        sched_yield();
+    return 1;
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
@@ -75,12 +92,10 @@ static void *worker_main(void *arg)
         }
         if (!idle_since)
             idle_since = clock_ns();
-        if (clock_ns() - idle_since < spin_ns) {
-            clock_relax();
-        } else {
-            worker_park(w);
-            idle_since = 0;
-        }
+        if (idle_wait(clock_ns() - idle_since, spin_ns))
+            continue;
+        worker_park(w);
+        idle_since = 0;
     }
     task_env_enter(NULL);
     return NULL;

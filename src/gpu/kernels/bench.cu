@@ -128,10 +128,11 @@ SL_KERNEL(k_bench_get, struct bench_blob_args)
 
 /* ---- the bare ring ---- */
 
-/* Waits for the consumer's store of `lap`; 0: too late. */
+/* Waits until the consumer has stored `lap`, or a later one: the slot's next
+ * user may be served before this thread looks again. 0: too late. */
 SL_FN int bench_await(const uint32_t *word, uint32_t lap, uint64_t deadline)
 {
-    for (uint32_t n = 1; slp_load32(word) != lap; n++) {
+    for (uint32_t n = 1; (int32_t)(slp_load32(word) - lap) < 0; n++) {
         if (n % 64u == 0 && slp_now() >= deadline)
             return 0;
         slp_pause(0);
@@ -156,9 +157,9 @@ SL_FN void bench_describe(uint8_t *d, uint32_t ticket, uint32_t lap)
     slp_stv(d, v);
     slp_stv(d + 16, v);
     slp_stv(d + 32, v);
-    /* Releases the descriptor to the consumer's acquire of its last word. */
-    slp_store64((uint64_t *)(d + BENCH_RING_LAP - 4u),
-                ((uint64_t)lap << 32) | ticket);
+    /* Releases the descriptor to the consumer's acquire of this word. */
+    slp_store64((uint64_t *)(d + BENCH_RING_LAST),
+                bench_ring_word(ticket, lap));
 }
 
 SL_KERNEL(k_bench_ring, struct bench_ring_args)
@@ -172,13 +173,13 @@ SL_KERNEL(k_bench_ring, struct bench_ring_args)
             bench_ticket((struct bench_state *)(uintptr_t)arg.state_at);
         uint32_t slot = ticket & ((1u << arg.shift) - 1u);
         uint32_t lap = (ticket >> arg.shift) + 1u;
-        /* The slot's last user waited for its own lap, so with no more threads
-         * than entries this is a look and no wait. */
+        /* The consumer must have read what the slot held last. */
         if (!late && lap > 1u)
             late = !bench_await(done + slot, lap - 1u, deadline);
+        if (late)
+            continue; /* with the warp, which shares tickets */
         bench_describe(ring + (uint64_t)slot * BENCH_RING_STRIDE, ticket, lap);
-        if (!late)
-            late = !bench_await(done + slot, lap, deadline);
+        late = !bench_await(done + slot, lap, deadline);
     }
     if (late)
         bench_failed(arg.state_at, SL_ETIMEDOUT);

@@ -55,9 +55,13 @@ SL_BOTH uint64_t bench_word(uint64_t blob, uint64_t i)
     return sl_mix64((blob << 32) ^ i ^ UINT64_C(0x9e3779b97f4a7c15));
 }
 
-/* A descriptor of the bare ring: 64 bytes, its last word says whose lap. */
+/* A descriptor of the bare ring: 64 bytes, its last word says whose it is. */
 #define BENCH_RING_STRIDE 64u
-#define BENCH_RING_LAP 60u
+#define BENCH_RING_LAST 56u
+SL_BOTH uint64_t bench_ring_word(uint32_t ticket, uint32_t lap)
+{
+    return ((uint64_t)lap << 32) | ticket;
+}
 
 /**
  * k_bench_ring: the limit of tasks. Each thread writes a descriptor into a ring

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/runtime.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Larger chunks do not stay with the slot that wrote them: host threads are
+ * few and their slots many, and idle chunks are space that others lack. */
+#define KEEP_CHUNK_BYTES 65536u
+
+/* ---- checks ---- */
+
+int host_key(uint64_t tag, const char *name, struct sl_key *out)
+{
+    size_t n;
+    if (!name)
+        return SL_EINVAL;
+    n = strnlen(name, SL_NAME_MAX + 1u);
+    if (n == 0)
+        return SL_ENONAME;
+    if (n > SL_NAME_MAX)
+        return SL_ENAMETOOLONG;
+    *out = sl_key_make(tag, name, (uint32_t)n);
+    return 0;
+}
+
+static int put_score(float score, uint16_t *out)
+{
+    if (score == -1.0f) {
+        *out = (uint16_t)SL_SCORE_AUTO;
+        return 0;
+    }
+    if (!(score >= 0.0f && score <= 1.0f)) /* NaN too */
+        return SL_EINVAL;
+    *out = (uint16_t)lroundf(score * (float)SL_SCORE_ONE);
+    return 0;
+}
+
+static int put_opts(const struct sl_runtime *rt, const struct sl_put_opts *o,
+                    struct slm_request *q)
+{
+    if (o->size != sizeof(*o) || (o->flags & ~(uint32_t)SL_F_REPLACE))
+        return SL_EINVAL;
+    if (o->persist > 2u || o->codec)
+        return SL_EINVAL;
+    if (o->persist && !rt->config.data_dir)
+        return SL_EINVAL;
+    q->flags = (uint16_t)o->flags;
+    q->persist = o->persist;
+    q->context = o->context;
+    return put_score(o->score, &q->score);
+}
+
+int host_put(const struct sl_runtime *rt, const struct sl_put_opts *opts,
+             const void *data, uint64_t size, struct slm_request *out)
+{
+    slm_request_init(out, SL_POOL_STORE, SL_STORE_PUT);
+    if (size > KEEP_CHUNK_BYTES)
+        out->flags = SL_F_NOEXCHANGE;
+    if (size && !data)
+        return SL_EINVAL;
+    if (opts) {
+        uint16_t keep = out->flags;
+        int rc = put_opts(rt, opts, out);
+        out->flags = (uint16_t)(out->flags | keep);
+        return rc;
+    }
+    return 0;
+}
+
+/* ---- tags ---- */
+
+static int tag_call(struct sl_runtime *rt, const char *name, uint64_t *tag,
+                    int create)
+{
+    const struct sl_dev *d;
+    struct sl_key k;
+    int rc;
+    if (!rt || !tag)
+        return SL_EINVAL;
+    rc = host_key(0, name, &k);
+    if (rc)
+        return rc;
+    d = host_enter(rt);
+    if (!d)
+        return SL_EDEAD;
+    rc = create ? sl_tag_thread(d, k.name, k.len, tag)
+                : sl_tag_find_thread(d, k.name, k.len, tag);
+    host_leave(rt);
+    return rc;
+}
+
+int sl_tag(struct sl_runtime *rt, const char *name, uint64_t *tag)
+{
+    return tag_call(rt, name, tag, 1);
+}
+
+int sl_tag_find(struct sl_runtime *rt, const char *name, uint64_t *tag)
+{
+    return tag_call(rt, name, tag, 0);
+}
+
+/* A method that concerns a whole tag, at the tag's home. */
+static int whole_tag(struct sl_runtime *rt, uint32_t method, uint64_t tag,
+                     struct sl_result *out)
+{
+    const struct sl_dev *d;
+    struct slm_request q;
+    struct sl_hash h = {tag, 0};
+    struct sl_future f;
+    int rc;
+    if (!rt)
+        return SL_EINVAL;
+    d = host_enter(rt);
+    if (!d)
+        return SL_EDEAD;
+    slm_request_init(&q, SL_POOL_STORE, method);
+    q.tag = tag;
+    q.container = (uint16_t)sl_key_container(h, d->n_lanes);
+    f = slb_begin_task(d, SL_THREAD, &q, NULL, 0);
+    f.want = 1;
+    rc = slb_finish_now(d, SL_THREAD, &f);
+    if (!rc && out)
+        *out = f.result;
+    host_leave(rt);
+    return rc;
+}
+
+int sl_tag_size(struct sl_runtime *rt, uint64_t tag, uint64_t *bytes,
+                uint64_t *blobs)
+{
+    struct sl_result r;
+    int rc = whole_tag(rt, SL_STORE_TAG_SIZE, tag, &r);
+    if (rc)
+        return rc;
+    if (bytes)
+        *bytes = r.v[0];
+    if (blobs)
+        *blobs = r.v[1];
+    return 0;
+}
+
+int sl_tag_del(struct sl_runtime *rt, uint64_t tag)
+{
+    return whole_tag(rt, SL_STORE_TAG_DEL, tag, NULL);
+}
+
+/* ---- blobs ---- */
+
+int sl_put(struct sl_runtime *rt, uint64_t tag, const char *name,
+           uint64_t offset, const void *data, uint64_t size,
+           const struct sl_put_opts *opts)
+{
+    const struct sl_dev *d;
+    struct slm_request q;
+    struct sl_future f;
+    struct sl_key k;
+    int rc = rt ? host_key(tag, name, &k) : SL_EINVAL;
+    if (!rc)
+        rc = slb_check_range(offset, size);
+    if (!rc)
+        rc = host_put(rt, opts, data, size, &q);
+    if (rc)
+        return rc;
+    d = host_enter(rt);
+    if (!d)
+        return SL_EDEAD;
+    f = slb_begin_put(d, SL_THREAD, &k, offset, &q, data, size);
+    rc = slb_finish_now(d, SL_THREAD, &f);
+    host_leave(rt);
+    return rc;
+}
+
+int sl_size(struct sl_runtime *rt, uint64_t tag, const char *name,
+            uint64_t *size)
+{
+    const struct sl_dev *d;
+    struct sl_key k;
+    int rc = rt && size ? host_key(tag, name, &k) : SL_EINVAL;
+    if (rc)
+        return rc;
+    d = host_enter(rt);
+    if (!d)
+        return SL_EDEAD;
+    rc = sl_size_thread(d, k, size);
+    host_leave(rt);
+    return rc;
+}
+
+int sl_del(struct sl_runtime *rt, uint64_t tag, const char *name)
+{
+    const struct sl_dev *d;
+    struct sl_key k;
+    int rc = rt ? host_key(tag, name, &k) : SL_EINVAL;
+    if (rc)
+        return rc;
+    d = host_enter(rt);
+    if (!d)
+        return SL_EDEAD;
+    rc = sl_del_thread(d, k);
+    host_leave(rt);
+    return rc;
+}
+
+/* ---- tasks of other pools ---- */
+
+int sl_task(struct sl_runtime *rt, uint32_t pool, uint32_t method,
+            uint32_t container, const void *task, uint64_t bytes,
+            struct sl_result *out)
+{
+    const struct sl_dev *d;
+    struct sl_call c;
+    struct sl_result r = {{0}};
+    int rc;
+    if (!rt || (bytes && !task))
+        return SL_EINVAL;
+    if (pool > UINT16_MAX || !pools_at(rt->pools, pool))
+        return SL_ENOPOOL;
+    if (method > UINT16_MAX)
+        return SL_ENOMETHOD;
+    d = host_enter(rt);
+    if (!d)
+        return SL_EDEAD;
+    c.task = task;
+    c.bytes = bytes;
+    c.pool = (uint16_t)pool;
+    c.method = (uint16_t)method;
+    c.container = (uint16_t)(container % d->n_lanes);
+    c.high = 0;
+    rc = sl_task_thread(d, &c, &r);
+    if (!rc && out)
+        *out = r;
+    host_leave(rt);
+    return rc;
+}

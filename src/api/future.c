@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/runtime.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Ten years: a deadline beyond overflows nothing, and nobody notices. */
+#define LONGEST_NS UINT64_C(315360000000000000)
+
+struct sl_op {
+    struct sl_runtime *rt; /* referenced: the op may outlive sl_close */
+    int is_get;
+    struct sl_future put;
+    struct get_run get;
+    char name[SL_NAME_MAX + 1u];
+};
+
+/* ---- begin ---- */
+
+static int op_new(struct sl_runtime *rt, uint64_t tag, const char *name,
+                  struct sl_op **out, struct sl_key *key)
+{
+    struct sl_op *op;
+    int rc = rt && out ? host_key(tag, name, key) : SL_EINVAL;
+    if (rc)
+        return rc;
+    op = calloc(1, sizeof(*op));
+    if (!op)
+        return SL_ENOMEM;
+    memcpy(op->name, name, key->len);
+    key->name = op->name;
+    op->rt = rt;
+    /* Relaxed: the caller's own right to use rt keeps it there meanwhile. */
+    __atomic_fetch_add(&rt->refs, 1u, __ATOMIC_RELAXED);
+    *out = op;
+    return 0;
+}
+
+static void op_free(struct sl_op *op)
+{
+    struct sl_runtime *rt = op->rt;
+    free(op);
+    runtime_unref(rt);
+}
+
+int sl_put_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
+                 uint64_t offset, const void *data, uint64_t size,
+                 const struct sl_put_opts *opts, struct sl_op **out)
+{
+    const struct sl_dev *d;
+    struct slm_request q;
+    struct sl_key k;
+    struct sl_op *op;
+    int rc = op_new(rt, tag, name, &op, &k);
+    if (rc)
+        return rc;
+    rc = slb_check_range(offset, size);
+    if (!rc)
+        rc = host_put(rt, opts, data, size, &q);
+    if (rc)
+        goto undo;
+    rc = SL_EDEAD;
+    d = host_enter(rt);
+    if (!d)
+        goto undo;
+    op->put = slb_begin_put(d, SL_THREAD, &k, offset, &q, data, size);
+    rc = op->put.code;
+    host_leave(rt);
+    if (rc)
+        goto undo;
+    *out = op;
+    return 0;
+undo:
+    op_free(op);
+    return rc;
+}
+
+int sl_get_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
+                 uint64_t offset, void *data, uint64_t size, struct sl_op **out)
+{
+    const struct sl_dev *d;
+    struct sl_key k;
+    struct sl_op *op;
+    struct sl_until now = {0, NULL};
+    int rc = op_new(rt, tag, name, &op, &k);
+    if (rc)
+        return rc;
+    op->is_get = 1;
+    rc = get_init(rt, &op->get, k, offset, data, size);
+    if (rc)
+        goto undo;
+    op->get.restarts_left = UINT32_MAX; /* the caller's deadline ends it */
+    rc = SL_EDEAD;
+    d = host_enter(rt);
+    if (!d)
+        goto undo;
+    rc = get_step(d, &op->get, now);
+    host_leave(rt);
+    if (op->get.ended && rc)
+        goto undo;
+    *out = op;
+    return 0;
+undo:
+    op_free(op);
+    return rc;
+}
+
+/* ---- test and wait ---- */
+
+/* The result, or SL_EAGAIN: not yet. */
+static int op_step(struct sl_op **op, struct sl_until u)
+{
+    struct sl_op *o = *op;
+    const struct sl_dev *d = host_enter(o->rt);
+    int rc = SL_EDEAD;
+    int live = 0;
+    if (d && o->is_get) {
+        rc = o->get.ended ? 0 : get_step(d, &o->get, u);
+        live = !o->get.ended;
+    } else if (d) {
+        rc = sl_wait_thread(d, &o->put, u);
+        live = o->put.live;
+    }
+    if (d)
+        host_leave(o->rt);
+    if (live)
+        return SL_EAGAIN;
+    op_free(o);
+    *op = NULL;
+    return rc;
+}
+
+static struct sl_until after(uint64_t timeout_ns)
+{
+    return sl_until_ns(timeout_ns < LONGEST_NS ? timeout_ns : LONGEST_NS);
+}
+
+int sl_test(struct sl_op **op)
+{
+    return op && *op ? op_step(op, after(0)) : SL_EINVAL;
+}
+
+int sl_wait(struct sl_op **op, uint64_t timeout_ns)
+{
+    int rc;
+    if (!op || !*op)
+        return SL_EINVAL;
+    rc = op_step(op, after(timeout_ns));
+    return *op ? SL_ETIMEDOUT : rc;
+}
+
+static int test_each(struct sl_op **ops, size_t n, size_t *which)
+{
+    int rc = SL_EINVAL;
+    for (size_t i = 0; i < n; i++) {
+        if (!ops[i])
+            continue;
+        rc = op_step(&ops[i], after(0));
+        if (!ops[i]) {
+            *which = i;
+            return rc;
+        }
+    }
+    return rc;
+}
+
+int sl_wait_any(struct sl_op **ops, size_t n, uint64_t timeout_ns,
+                size_t *which)
+{
+    struct sl_until u = after(timeout_ns);
+    size_t at = n;
+    if (!ops || !which)
+        return SL_EINVAL;
+    for (uint32_t round = 0;; round++) {
+        int rc = test_each(ops, n, &at);
+        if (at < n) {
+            *which = at;
+            return rc;
+        }
+        if (rc != SL_EAGAIN)
+            return rc;
+        if (slp_now() >= u.deadline_ns)
+            return SL_ETIMEDOUT;
+        slp_pause(round);
+    }
+}
+
+void sl_cancel(struct sl_op **op)
+{
+    const struct sl_dev *d;
+    struct sl_op *o;
+    if (!op || !*op)
+        return;
+    o = *op;
+    d = host_enter(o->rt);
+    if (d && o->is_get)
+        get_abandon(d, &o->get);
+    else if (d)
+        sl_abandon_thread(d, &o->put);
+    if (d)
+        host_leave(o->rt);
+    op_free(o);
+    *op = NULL;
+}

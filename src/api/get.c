@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/runtime.h"
+
+/* Of the arena, one window; a few threads then read at once. */
+#define WINDOW_SHARE 16u
+#define WINDOW_MAX (UINT64_C(8) << 20)
+#define WINDOW_UNIT (UINT64_C(64) << 10)
+/* A blob that changes this often during one get is not going to hold still. */
+#define RESTARTS 16u
+
+static uint64_t window_of(const struct sl_config *c)
+{
+    uint64_t w = c->arena_bytes / WINDOW_SHARE / WINDOW_UNIT * WINDOW_UNIT;
+    if (w < WINDOW_UNIT)
+        return WINDOW_UNIT;
+    return w > WINDOW_MAX ? WINDOW_MAX : w;
+}
+
+int get_init(const struct sl_runtime *rt, struct get_run *g, struct sl_key key,
+             uint64_t offset, void *data, uint64_t size)
+{
+    int rc = slb_check_range(offset, size);
+    if (rc)
+        return rc;
+    if (size && !data)
+        return SL_EINVAL;
+    g->key = key;
+    g->offset = offset;
+    g->size = size;
+    g->window = window_of(&rt->config);
+    g->data = data;
+    g->n = size ? (size + g->window - 1u) / g->window : 1u;
+    g->done = 0;
+    g->version = 0;
+    g->exists = 0;
+    g->restarts_left = RESTARTS;
+    g->begun = 0;
+    g->ended = 0;
+    g->f = slb_future(0);
+    return 0;
+}
+
+/* The last window goes first: whether the range is past the end is known
+ * before anything is written. SL_ETIMEDOUT: no slot was free. */
+static int begin_window(const struct sl_dev *d, struct get_run *g)
+{
+    uint64_t at = (g->n - 1u - g->done) * g->window;
+    uint64_t left = g->size - at;
+    g->f = sl_get_begin_thread(d, g->key, g->offset + at,
+                               g->data ? g->data + at : NULL,
+                               left < g->window ? left : g->window);
+    g->f.want = 1;
+    g->begun = g->f.live;
+    return g->f.live ? 0 : g->f.code;
+}
+
+static int end_window(struct get_run *g)
+{
+    g->exists = g->f.result.v[0];
+    if (g->done && g->f.result.v[1] != g->version) {
+        g->done = 0;
+        if (g->restarts_left-- == 0)
+            return SL_EAGAIN;
+        return 0;
+    }
+    g->version = g->f.result.v[1];
+    g->done++;
+    return 0;
+}
+
+int get_step(const struct sl_dev *d, struct get_run *g, struct sl_until u)
+{
+    int rc = 0;
+    while (!rc && g->done < g->n) {
+        if (!g->begun) {
+            rc = begin_window(d, g);
+            if (rc == SL_ETIMEDOUT)
+                return rc;
+            if (rc)
+                break;
+        }
+        rc = sl_wait_thread(d, &g->f, u);
+        if (g->f.live)
+            return rc;
+        g->begun = 0;
+        if (rc == SL_EPASTEND)
+            g->exists = g->f.result.v[0];
+        if (!rc)
+            rc = end_window(g);
+    }
+    g->ended = 1;
+    return rc;
+}
+
+void get_abandon(const struct sl_dev *d, struct get_run *g)
+{
+    if (g->begun)
+        sl_abandon_thread(d, &g->f);
+    g->begun = 0;
+    g->ended = 1;
+}
+
+int sl_get(struct sl_runtime *rt, uint64_t tag, const char *name,
+           uint64_t offset, void *data, uint64_t size, uint64_t *exists)
+{
+    const struct sl_dev *d;
+    struct get_run g;
+    struct sl_key k;
+    int rc = rt ? host_key(tag, name, &k) : SL_EINVAL;
+    if (!rc)
+        rc = get_init(rt, &g, k, offset, data, size);
+    if (rc)
+        return rc;
+    d = host_enter(rt);
+    if (!d)
+        return SL_EDEAD;
+    rc = get_step(d, &g, sl_until_default(d));
+    if (!g.ended)
+        get_abandon(d, &g);
+    host_leave(rt);
+    if (exists && (rc == 0 || rc == SL_EPASTEND))
+        *exists = g.exists;
+    return rc;
+}
