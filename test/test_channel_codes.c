@@ -381,16 +381,12 @@ static void callers_beside_a_close_get_edead(void **state)
         assert_int_equal(pthread_create(&t[i], NULL, call_until_error, &w[i]),
                          0);
     }
-    sl_device_close(g.device);
-    /* A caller that comes after the close must not look at pools. */
-    gate_close(&g.rt->gate);
+    rig_close(&g);
     for (uint32_t i = 0; i < 4; i++) {
         pthread_join(t[i], NULL);
         assert_int_equal(w[i].rc, SL_EDEAD);
     }
-    struct sl_runtime *rt = g.rt;
-    assert_int_equal(sl_close(rt), 0);
-    runtime_unref(rt);
+    runtime_unref(g.rt);
 }
 
 static void a_close_does_not_wait_for_ever_for_a_module(void **state)

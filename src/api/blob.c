@@ -204,32 +204,38 @@ int sl_del(struct sl_runtime *rt, uint64_t tag, const char *name)
 
 /* ---- tasks of other pools ---- */
 
+static int task_call(struct sl_runtime *rt, const struct sl_dev *d,
+                     struct sl_call *c, uint32_t pool, uint32_t method,
+                     struct sl_result *out)
+{
+    struct sl_result r = {{0}};
+    int rc;
+    if (pool > UINT16_MAX || !pools_at(rt->pools, pool))
+        return SL_ENOPOOL;
+    if (method > UINT16_MAX)
+        return SL_ENOMETHOD;
+    c->pool = (uint16_t)pool;
+    c->method = (uint16_t)method;
+    rc = sl_task_thread(d, c, &r);
+    if (!rc && out)
+        *out = r;
+    return rc;
+}
+
 int sl_task(struct sl_runtime *rt, uint32_t pool, uint32_t method,
             uint32_t container, const void *task, uint64_t bytes,
             struct sl_result *out)
 {
     const struct sl_dev *d;
-    struct sl_call c;
-    struct sl_result r = {{0}};
+    struct sl_call c = {.task = task, .bytes = bytes};
     int rc;
     if (!rt || (bytes && !task))
         return SL_EINVAL;
-    if (pool > UINT16_MAX || !pools_at(rt->pools, pool))
-        return SL_ENOPOOL;
-    if (method > UINT16_MAX)
-        return SL_ENOMETHOD;
     d = host_enter(rt);
     if (!d)
         return SL_EDEAD;
-    c.task = task;
-    c.bytes = bytes;
-    c.pool = (uint16_t)pool;
-    c.method = (uint16_t)method;
     c.container = (uint16_t)(container % d->n_lanes);
-    c.high = 0;
-    rc = sl_task_thread(d, &c, &r);
-    if (!rc && out)
-        *out = r;
+    rc = task_call(rt, d, &c, pool, method, out);
     host_leave(rt);
     return rc;
 }

@@ -203,7 +203,10 @@ int sl_pool_create(struct sl_runtime *rt, const char *name,
     int rc;
     if (!rt)
         return SL_EINVAL;
+    if (!host_enter(rt))
+        return SL_EDEAD;
     rc = pools_add(rt->pools, name, m, &id);
+    host_leave(rt);
     if (!rc && pool)
         *pool = id;
     return rc;
@@ -211,14 +214,24 @@ int sl_pool_create(struct sl_runtime *rt, const char *name,
 
 int sl_pool_find(struct sl_runtime *rt, const char *name, uint32_t *pool)
 {
+    int rc;
     if (!rt || !name || !pool)
         return SL_EINVAL;
-    return pools_find(rt->pools, name, pool);
+    if (!host_enter(rt))
+        return SL_EDEAD;
+    rc = pools_find(rt->pools, name, pool);
+    host_leave(rt);
+    return rc;
 }
 
 int sl_tiers(struct sl_runtime *rt, struct sl_tier_info *out, size_t n)
 {
+    int rc;
     if (!rt || (n && !out))
         return SL_EINVAL;
-    return store_tiers(rt->store, out, n);
+    if (!host_enter(rt))
+        return SL_EDEAD;
+    rc = store_tiers(rt->store, out, n);
+    host_leave(rt);
+    return rc;
 }

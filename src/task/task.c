@@ -244,7 +244,7 @@ int task_prepare(struct sl_task *t, uint32_t lane)
     rc = copy_side(t);
     if (!rc)
         rc = check_content(t);
-    if (!rc && c->pool == SL_POOL_STORE)
+    if (!rc && t->name)
         shard_prepare(p->containers[c->container], t);
     return rc;
 }
