@@ -8,6 +8,7 @@
 #include "out.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 /* Words that the two sides write lie on lines of their own. */
@@ -21,10 +22,18 @@ struct answerer {
     int *stop;
 };
 
-static int stopped(const int *stop)
+/* Turns of a wait before it gives the CPU up: with fewer CPUs than threads,
+ * those that are waited for need one. */
+#define SPINS 1024u
+
+/* One turn of a wait; 0 when the kernel has ended. */
+static int keep_waiting(const int *stop, unsigned *turns)
 {
+    if (++*turns % SPINS == 0)
+        sched_yield();
+    clock_relax();
     /* Partner: the release store after the kernel's end. */
-    return __atomic_load_n(stop, __ATOMIC_ACQUIRE);
+    return !__atomic_load_n(stop, __ATOMIC_ACQUIRE);
 }
 
 static void *answer_pings(void *user)
@@ -32,13 +41,12 @@ static void *answer_pings(void *user)
     const struct answerer *a = user;
     uint32_t *ping = (uint32_t *)(void *)a->words;
     uint32_t *pong = (uint32_t *)(void *)(a->words + LINE);
+    unsigned turns = 0;
     for (uint32_t i = 1; i <= a->rounds; i++) {
         /* Partner: the release store of k_pingpong. */
-        while (__atomic_load_n(ping, __ATOMIC_ACQUIRE) != i) {
-            if (stopped(a->stop))
+        while (__atomic_load_n(ping, __ATOMIC_ACQUIRE) != i)
+            if (!keep_waiting(a->stop, &turns))
                 return NULL;
-            clock_relax();
-        }
         __atomic_store_n(pong, i, __ATOMIC_RELEASE);
     }
     return NULL;
@@ -107,12 +115,11 @@ static int acknowledge(const struct consumer *c, uint64_t ticket)
     uint64_t want = bench_ring_word((uint32_t)ticket, lap);
     uint64_t *word = (uint64_t *)(void *)(c->ring + slot * BENCH_RING_STRIDE +
                                           BENCH_RING_LAST);
+    unsigned turns = 0;
     /* Partner: the release store of bench_describe. */
-    while (__atomic_load_n(word, __ATOMIC_ACQUIRE) != want) {
-        if (stopped(c->stop))
+    while (__atomic_load_n(word, __ATOMIC_ACQUIRE) != want)
+        if (!keep_waiting(c->stop, &turns))
             return 0;
-        clock_relax();
-    }
     __atomic_store_n(&c->completions[slot], lap, __ATOMIC_RELEASE);
     return 1;
 }

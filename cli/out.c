@@ -239,11 +239,11 @@ int out_parse_size(const char *text, uint64_t *out)
 static void bar_draw(const struct out_bar *b)
 {
     char cells[BAR_CELLS + 1];
-    int full = b->permille * BAR_CELLS / 1000;
+    int full = b->percent * BAR_CELLS / 100;
     memset(cells, ' ', BAR_CELLS);
     memset(cells, '=', (size_t)full);
     cells[BAR_CELLS] = 0;
-    fprintf(stderr, "\r%-8s [%s] %3d %%", b->phase, cells, b->permille / 10);
+    fprintf(stderr, "\r%-8s [%s] %3d %%", b->phase, cells, b->percent);
     fflush(stderr);
 }
 
@@ -252,7 +252,7 @@ void out_bar_start(struct out_bar *b, const char *phase, uint64_t total)
     b->phase = phase;
     b->total = total ? total : 1;
     b->shown = isatty(STDERR_FILENO);
-    b->permille = 0;
+    b->percent = 0;
     if (b->shown)
         bar_draw(b);
 }
@@ -260,10 +260,10 @@ void out_bar_start(struct out_bar *b, const char *phase, uint64_t total)
 void out_bar_step(struct out_bar *b, uint64_t done)
 {
     double part = (double)done / (double)b->total;
-    int permille = part >= 1.0 ? 1000 : (int)(part * 1000.0);
-    if (!b->shown || permille == b->permille)
+    int percent = part >= 1.0 ? 100 : (int)(part * 100.0);
+    if (!b->shown || percent == b->percent)
         return;
-    b->permille = permille;
+    b->percent = percent;
     bar_draw(b);
 }
 

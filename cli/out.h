@@ -55,7 +55,7 @@ struct out_bar {
     const char *phase;
     uint64_t total;
     int shown;
-    int permille;
+    int percent;
 };
 void out_bar_start(struct out_bar *b, const char *phase, uint64_t total);
 void out_bar_step(struct out_bar *b, uint64_t done);

@@ -49,6 +49,11 @@ static int must_exist(const char *dir)
     return 0;
 }
 
+/* The largest put travels in chunks of the arena, and its bytes may be there
+ * once more on their way to the file; both must fit beside the pinned tier.
+ * Memory is taken as it is used. */
+#define SESSION_ARENA ((uint64_t)4 * SL_IO_MAX)
+
 int session_open(struct session *s, int create)
 {
     struct sl_config c;
@@ -56,8 +61,10 @@ int session_open(struct session *s, int create)
     if (rc)
         return rc;
     memset(&c, 0, sizeof(c));
-    sl_config_init(&c);
     c.data_dir = s->dir;
+    c.arena_bytes = SESSION_ARENA;
+    c.pinned_bytes = SESSION_ARENA / 4;
+    sl_config_init(&c);
     out_log_hold();
     rc = sl_open(&c, &s->rt);
     if (!rc) {

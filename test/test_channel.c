@@ -118,8 +118,8 @@ static uint32_t kernel_index(void)
     return slp_block() * slp_threads() + slp_thread();
 }
 
-static int kernel_echo_one(const struct kernel_arg *a, int form,
-                           uint32_t value, uint64_t *answer)
+static int kernel_echo_one(const struct kernel_arg *a, int form, uint32_t value,
+                           uint64_t *answer)
 {
     uint64_t v = value;
     struct sl_call c;

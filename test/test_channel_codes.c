@@ -91,8 +91,7 @@ static void empty_and_oversize_tasks_are_refused(void **state)
     struct slm_request q;
     (void)state;
     rig_open(&g, 16);
-    assert_int_equal(sl_task(g.rt, g.echo, 0, 0, big, 0, NULL),
-                     SL_ETASKEMPTY);
+    assert_int_equal(sl_task(g.rt, g.echo, 0, 0, big, 0, NULL), SL_ETASKEMPTY);
     assert_int_equal(sl_task(g.rt, g.echo, 0, 0, big, sizeof(big), NULL),
                      SL_ETASKBIG);
     /* As large as may be, but not what echo wants. */
@@ -225,8 +224,8 @@ static void a_list_is_lent_whole_or_not_at_all(void **state)
         uint64_t at;
         uint32_t klass = 0;
         memcpy(&at, g.d->arena + side + SL_SIDE_LIST + 8u * i, sizeof(at));
-        assert_true(chunk_is_lent(g.rt->arena, at,
-                                  g.device->channel->id, &klass));
+        assert_true(
+            chunk_is_lent(g.rt->arena, at, g.device->channel->id, &klass));
         assert_int_equal(klass, SL_CHUNK_MAX_SHIFT);
     }
     sl_device_close(g.device); /* takes them back */

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HOLD_INLINE 4u /* chunks of one hold that need no memory of their own  \
-                        */
+/* Chunks of one hold that need no memory of their own. */
+#define HOLD_INLINE 4u
 #define HOLDS_FIRST 256u
 
 struct hold {

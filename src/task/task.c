@@ -65,31 +65,26 @@ static void add_frames(struct task_env *env)
         b->frames[i].task.next = env->free;
         env->free = &b->frames[i].task;
     }
+    env->n_free += BLOCK_FRAMES;
+}
+
+uint32_t task_reserve(struct task_env *env, uint32_t n)
+{
+    if (env->n_free < n)
+        add_frames(env);
+    return env->n_free < n ? env->n_free : n;
 }
 
 struct sl_task *task_new(struct task_env *env, struct task_source *source)
 {
-    struct sl_task *t;
-    if (!env->free)
-        add_frames(env);
-    t = env->free;
-    if (!t)
-        return NULL;
+    struct sl_task *t = env->free;
     env->free = t->next;
+    env->n_free--;
     env->out++;
     source->out++;
     t->worker = (struct worker *)(void *)env;
     task_frame(t)->source = source;
     return t;
-}
-
-void task_drop(struct sl_task *t)
-{
-    struct task_env *env = task_env_of(t);
-    task_frame(t)->source->out--;
-    env->out--;
-    t->next = env->free;
-    env->free = t;
 }
 
 static uint8_t *side_new(struct task_env *env)
@@ -244,7 +239,7 @@ int task_prepare(struct sl_task *t, uint32_t lane)
     rc = copy_side(t);
     if (!rc)
         rc = check_content(t);
-    if (!rc && t->name)
+    if (!rc && t->name) /* the others look nothing up */
         shard_prepare(p->containers[c->container], t);
     return rc;
 }
@@ -262,16 +257,22 @@ void task_serve(struct sl_task *t)
 
 void task_finish(struct sl_task *t, int code)
 {
+    struct task_env *env;
     if (!t->channel) {
         t->done(t, code);
         return;
     }
+    env = task_env_of(t);
     if (code > 0 || code < -SL_STATUS_MAX)
         code = SL_EPROTO; /* a module broke its contract */
     channel_reply(t, code);
-    side_free(task_env_of(t), t->side);
+    side_free(env, t->side);
     t->side = NULL;
-    task_drop(t);
+    task_frame(t)->source->out--;
+    env->out--;
+    t->next = env->free;
+    env->free = t;
+    env->n_free++;
 }
 
 /* A rejected put's list would be forgotten by its producer, which asks for a

@@ -79,6 +79,7 @@ struct task_env {
     void (*wake)(struct task_env *env);
     uint32_t out;         /* frames in use */
     struct sl_task *free; /* frames, by next */
+    uint32_t n_free;
     struct frame_block *blocks;
     void *sides; /* free copies of side chunks, linked */
     uint32_t n_sides;
@@ -96,10 +97,10 @@ void task_env_post(struct task_env *env, struct message *m);
 
 /* ---- a task ---- */
 
-/** A frame, counted in env and source; null without memory. */
+/** Sees to free frames for up to n tasks; for how many there are. */
+uint32_t task_reserve(struct task_env *env, uint32_t n);
+/** A reserved frame, counted in env and source. */
 struct sl_task *task_new(struct task_env *env, struct task_source *source);
-/** Gives a frame back, one that was not loaded or is answered. */
-void task_drop(struct sl_task *t);
 /** Copies the side chunk, checks, prefetches. `lane`: the one it came by.
  *  0 or a code for task_reject. */
 int task_prepare(struct sl_task *t, uint32_t lane);

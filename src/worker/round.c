@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/worker.h"
 
-#include <stdlib.h>
-
 #define BATCH 32u
 
 /* Takes up to `max` tasks of a ring into frames; never more than there are
@@ -12,16 +10,13 @@ static uint32_t load_batch(struct worker *w, struct served *s, uint32_t ring,
 {
     struct channel *c = s->source.channel;
     uint32_t slots[BATCH];
-    uint32_t room = 0, n;
-    while (room < max && (tasks[room] = task_new(&w->env, &s->source)))
-        room++;
-    n = channel_take(c, ring, slots, room);
+    uint32_t n = channel_take(c, ring, slots, task_reserve(&w->env, max));
     for (uint32_t i = 0; i < n; i++)
         __builtin_prefetch(&c->cells[slots[i]]);
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
+        tasks[i] = task_new(&w->env, &s->source);
         channel_load(c, slots[i], tasks[i]);
-    while (room > n)
-        task_drop(tasks[--room]);
+    }
     return n;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/watch.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "worker/futex.h"
 
@@ -44,6 +45,50 @@ void watch_destroy(struct watch *x)
 
 /* ---- the thread ---- */
 
+/* How the watcher paces itself. Where a timer is cheap, the pace never
+ * changes; where one wake-up takes 20 us of a virtual machine's time (measured
+ * on one), a runtime that is idle for longer must not use a fifth of a core. */
+struct pace {
+    uint64_t busy_ns; /* when there was something to do */
+    uint64_t cpu_ns;  /* of this thread, at the last measurement */
+    uint64_t slow_ns; /* period that keeps to the share */
+    uint32_t looks;   /* since then */
+};
+#define PACE_LOOKS 64u
+#define PACE_SHARE 22u           /* 1 / 22 of a core: below 5 % */
+#define PACE_QUICK_NS 250000000u /* so long after work it is quick anyway */
+#define PACE_SLOWEST_NS 1000000u
+
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void pace_measure(struct pace *p)
+{
+    uint64_t cpu;
+    if (++p->looks < PACE_LOOKS)
+        return;
+    cpu = thread_cpu_ns();
+    p->slow_ns = (cpu - p->cpu_ns) / p->looks * PACE_SHARE;
+    if (p->slow_ns < WATCH_NS)
+        p->slow_ns = WATCH_NS;
+    if (p->slow_ns > PACE_SLOWEST_NS)
+        p->slow_ns = PACE_SLOWEST_NS;
+    p->cpu_ns = cpu;
+    p->looks = 0;
+}
+
+static void pace_sleep(struct pace *p)
+{
+    struct timespec t = {0, WATCH_NS};
+    if (clock_ns() - p->busy_ns > PACE_QUICK_NS)
+        t.tv_nsec = (long)p->slow_ns;
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL);
+}
+
 static int has_work(const struct watch *x, const struct worker *w)
 {
     if (mailbox_ready(&w->env.inbox))
@@ -55,24 +100,29 @@ static int has_work(const struct watch *x, const struct worker *w)
     return 0;
 }
 
-static void look(struct watch *x)
+/* Wakes who has work; returns how many. */
+static uint32_t look(struct watch *x)
 {
     struct workers *ws = x->team;
+    uint32_t woken = 0;
     pthread_mutex_lock(&x->lock);
     for (uint32_t i = 0; i < ws->config.n; i++) {
         struct worker *w = ws->at[i];
         /* Relaxed: a hint; worker_wake decides. */
         if (__atomic_load_n(&w->state, __ATOMIC_RELAXED) == WORKER_PARKED &&
-            has_work(x, w))
+            has_work(x, w)) {
             worker_wake(w);
+            woken++;
+        }
     }
     pthread_mutex_unlock(&x->lock);
+    return woken;
 }
 
 static void *watch_main(void *arg)
 {
     struct watch *x = arg;
-    struct timespec period = {0, WATCH_NS};
+    struct pace pace = {.slow_ns = WATCH_NS};
     /* Timers of this thread fire within 1 us, else 50 us late. */
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul);
     /* Acquire; partner: watch_stop. */
@@ -80,10 +130,13 @@ static void *watch_main(void *arg)
         /* Relaxed: the futex looks again. Partner: watch_parked. */
         if (__atomic_load_n(&x->n_parked, __ATOMIC_RELAXED) == 0) {
             futex_wait(&x->n_parked, 0, 0);
+            pace.busy_ns = clock_ns();
             continue;
         }
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &period, NULL);
-        look(x);
+        pace_sleep(&pace);
+        if (look(x))
+            pace.busy_ns = clock_ns();
+        pace_measure(&pace);
     }
     return NULL;
 }
