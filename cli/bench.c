@@ -127,6 +127,7 @@ int bench_errors(struct bench *b, const char *kernel, sl_devptr state)
     int rc = b->gpu->ops->from_device(b->gpu, &s, state, sizeof(s));
     if (rc)
         return device_fail(kernel, rc);
+    b->tick_ns = kernel_clock_tick(&s.clock);
     if (!s.errors)
         return 0;
     return out_fail("%s: %llu operations failed, the first: %s", kernel,
@@ -137,15 +138,15 @@ int bench_errors(struct bench *b, const char *kernel, sl_devptr state)
 int bench_times(struct bench *b, sl_devptr took, uint64_t n,
                 struct bench_figure *f)
 {
-    uint64_t *ns = calloc(n, sizeof(*ns));
+    uint64_t *ticks = calloc(n, sizeof(*ticks));
     int rc = SL_ENOMEM;
-    if (ns)
-        rc = b->gpu->ops->from_device(b->gpu, ns, took, n * sizeof(*ns));
+    if (ticks)
+        rc = b->gpu->ops->from_device(b->gpu, ticks, took, n * sizeof(*ticks));
     if (!rc) {
-        f->p50_ns = out_percentile(ns, n, 50);
-        f->p99_ns = out_percentile(ns, n, 99);
+        f->p50_ns = b->tick_ns * (double)out_percentile(ticks, n, 50);
+        f->p99_ns = b->tick_ns * (double)out_percentile(ticks, n, 99);
     }
-    free(ns);
+    free(ticks);
     return rc ? device_fail("times", rc) : 0;
 }
 
@@ -204,7 +205,7 @@ int bench_close(struct bench *b, int rc)
 void bench_report(struct bench *b, const struct bench_figure *f)
 {
     double ratio = f->limit > 0.0 ? f->value / f->limit : 0.0;
-    double p50 = (double)f->p50_ns / 1e3, p99 = (double)f->p99_ns / 1e3;
+    double p50 = f->p50_ns / 1e3, p99 = f->p99_ns / 1e3;
     if (!b->json) {
         printf("%-14s limit %10.3f  value %10.3f %-6s ratio %5.3f  p50 %.2f us"
                "  p99 %.2f us  workers %u\n",

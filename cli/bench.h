@@ -18,6 +18,7 @@
 
 struct bench {
     const char *device;
+    double tick_ns; /* of the last kernel */
     uint64_t workers, warps, size, blobs, ops; /* 0: default of each */
     int json;
     struct gpu *gpu;
@@ -36,7 +37,7 @@ struct bench_figure {
     const char *what, *unit;
     double limit, value;
     int time; /* the figure is a time: less is better */
-    uint64_t p50_ns, p99_ns;
+    double p50_ns, p99_ns;
 };
 
 /** How many threads a kernel has; blocks are whole warps. */

@@ -15,7 +15,7 @@
 /** Of puts or of gets. */
 struct demo_phase {
     uint64_t ns; /* device time of the kernel */
-    uint64_t p50_ns, p99_ns;
+    double p50_ns, p99_ns;
 };
 
 struct demo_run {
@@ -27,7 +27,7 @@ struct demo_run {
     struct gpu_stream *stream;
     struct gpu_info info;
     struct demo_op *op; /* in the order of the next kernel */
-    uint64_t *took_ns;
+    uint64_t *ticks;
     uint64_t n_ops;
     sl_devptr source, target, names, blobs, ops, took, state;
     struct demo_phase put, get;

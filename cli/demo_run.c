@@ -52,8 +52,8 @@ int demo_cut(struct demo_run *r)
     if (r->n_ops > UINT32_MAX)
         return out_fail("more than 2^32 operations");
     r->op = calloc(r->n_ops, sizeof(*r->op));
-    r->took_ns = calloc(r->n_ops, sizeof(*r->took_ns));
-    if (!r->op || !r->took_ns)
+    r->ticks = calloc(r->n_ops, sizeof(*r->ticks));
+    if (!r->op || !r->ticks)
         return device_fail("operations", SL_ENOMEM);
     op = r->op;
     for (size_t i = 0; i < r->in.n; i++)
@@ -135,7 +135,7 @@ int demo_upload(struct demo_run *r, const char *device)
     if (!rc)
         rc = room(r, NULL, r->n_ops * sizeof(*r->op), &r->ops);
     if (!rc)
-        rc = room(r, NULL, r->n_ops * sizeof(*r->took_ns), &r->took);
+        rc = room(r, NULL, r->n_ops * sizeof(*r->ticks), &r->took);
     if (!rc)
         rc = room(r, NULL, sizeof(struct demo_state), &r->state);
     if (!rc)
@@ -155,7 +155,7 @@ void demo_end(struct demo_run *r)
     if (r->gpu)
         r->gpu->ops->close(r->gpu);
     free(r->op);
-    free(r->took_ns);
+    free(r->ticks);
 }
 
 /* ---- kernels ---- */
@@ -222,10 +222,10 @@ static int run(struct demo_run *r, const char *phase, const char *kernel,
                            .names = r->names,
                            .blobs = r->blobs,
                            .ops = r->ops,
-                           .took_ns = r->took,
+                           .took = r->took,
                            .state = r->state,
                            .n_ops = r->n_ops};
-    size_t took = r->n_ops * sizeof(*r->took_ns);
+    size_t took = r->n_ops * sizeof(*r->ticks);
     int rc = ops->to_device(r->gpu, r->state, &s, sizeof(s));
     l.args = &arg;
     l.args_bytes = sizeof(arg);
@@ -238,11 +238,12 @@ static int run(struct demo_run *r, const char *phase, const char *kernel,
     if (!rc)
         rc = ops->from_device(r->gpu, &s, r->state, sizeof(s));
     if (!rc)
-        rc = ops->from_device(r->gpu, r->took_ns, r->took, took);
+        rc = ops->from_device(r->gpu, r->ticks, r->took, took);
     if (rc)
         return device_fail(kernel, rc);
-    out->p50_ns = out_percentile(r->took_ns, r->n_ops, 50);
-    out->p99_ns = out_percentile(r->took_ns, r->n_ops, 99);
+    double tick_ns = kernel_clock_tick(&s.clock);
+    out->p50_ns = tick_ns * (double)out_percentile(r->ticks, r->n_ops, 50);
+    out->p99_ns = tick_ns * (double)out_percentile(r->ticks, r->n_ops, 99);
     return check(r, phase, &s);
 }
 

@@ -85,17 +85,30 @@ SL_FN struct sl_how sl_how_default(void)
     return h;
 }
 
-/** When a wait ends without a reply. sl_until_default(d): the channel's time. */
+/**
+ * When a wait ends without a reply. sl_until_default(d): the channel's time.
+ *
+ * In a kernel the time counts from the wait's first look at the clock, some
+ * tens of microseconds into it: reading %globaltimer costs more than a poll and
+ * is slow for all when many warps do it (docs/performance.md), so a wait that
+ * is answered soon never does.
+ */
 struct sl_until {
-    uint64_t deadline_ns;  /* of slp_now(); 0: test once */
-    const uint32_t *stop;  /* null, or a word visible to the device: ends the wait with
-                              SL_ESTOPPED when not 0 */
+    uint64_t timeout_ns;  /* 0: test once */
+    const uint32_t *stop; /* null, or a word visible to the device: ends the
+                             wait with SL_ESTOPPED when not 0 */
+    uint64_t deadline_ns; /* of slp_now(); the wait's own, 0: not begun */
 };
-SL_FN struct sl_until sl_until_ns(uint64_t from_now_ns)
+SL_FN struct sl_until sl_until_ns(uint64_t timeout_ns)
 {
     struct sl_until u;
-    u.deadline_ns = from_now_ns ? slp_now() + from_now_ns : 0;
+    u.timeout_ns = timeout_ns;
     u.stop = 0;
+    u.deadline_ns = 0;
+#if defined(SL_ON_HOST)
+    if (timeout_ns)
+        u.deadline_ns = slp_now() + timeout_ns;
+#endif
     return u;
 }
 

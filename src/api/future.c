@@ -81,7 +81,7 @@ int sl_get_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
     const struct sl_dev *d;
     struct sl_key k;
     struct sl_op *op;
-    struct sl_until now = {0, NULL};
+    struct sl_until now = sl_until_ns(0);
     int rc = op_new(rt, tag, name, &op, &k);
     if (rc)
         return rc;

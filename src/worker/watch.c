@@ -55,7 +55,7 @@ struct pace {
     uint32_t looks;   /* since then */
 };
 #define PACE_LOOKS 64u
-#define PACE_SHARE 22u           /* 1 / 22 of a core: below 5 % */
+#define PACE_SHARE 28u           /* 1 / 28 of a core, well below 5 % */
 #define PACE_QUICK_NS 250000000u /* so long after work it is quick anyway */
 #define PACE_SLOWEST_NS 1000000u
 

@@ -43,7 +43,7 @@ SL_FN int slb_check_range(uint64_t offset, uint64_t size)
 
 /** Leader: makes the slot hold a chunk of exactly `klass`. */
 SL_FN void slb_chunk(const struct sl_dev *d, struct slm_prep *p, uint8_t klass,
-                     const struct sl_until *u)
+                     struct sl_until *u)
 {
     struct sl_slot_local *l = &d->slots[p->slot];
     struct slm_request q;
@@ -60,7 +60,7 @@ SL_FN void slb_chunk(const struct sl_dev *d, struct slm_prep *p, uint8_t klass,
 
 /** Leader: makes the slot hold a side chunk. */
 SL_FN void slb_side(const struct sl_dev *d, struct slm_prep *p,
-                    const struct sl_until *u)
+                    struct sl_until *u)
 {
     struct sl_slot_local *l = &d->slots[p->slot];
     struct slm_request q;
@@ -77,7 +77,7 @@ SL_FN void slb_side(const struct sl_dev *d, struct slm_prep *p,
 /** Leader: has the side chunk filled with a list of n chunks of the largest
  *  class. */
 SL_FN void slb_list(const struct sl_dev *d, struct slm_prep *p, uint64_t n,
-                    const struct sl_until *u)
+                    struct sl_until *u)
 {
     struct slm_request q;
     if (p->rc)
@@ -359,7 +359,7 @@ SL_FN void slb_finish(const struct sl_dev *d, struct sl_future *f,
  * began it.
  */
 SL_FN int slb_wait(const struct sl_dev *d, int form, struct sl_future *f,
-                   const struct sl_until *u)
+                   struct sl_until *u)
 {
     struct slg g = slg_make(form);
     uint64_t reply = 0;

@@ -23,6 +23,8 @@
  *   void slp_syncblock(void)    all live threads of the block
  *
  * Local memory (the producer's device or process), device scope:
+ *   uint32_t slp_take(uint32_t *p, uint32_t v)     or, acquire
+ *   uint32_t slp_give(uint32_t *p, uint32_t v)     and, release
  *   uint32_t slp_or(uint32_t *p, uint32_t v)       acquire and release
  *   uint32_t slp_and(uint32_t *p, uint32_t v)      acquire and release
  *   uint32_t slp_peek(const uint32_t *p)           relaxed load
@@ -40,7 +42,9 @@
  *   void slp_stb(void *p, uint8_t v)
  *
  *   void slp_pause(uint32_t round)  back-off; grows with round, <= 1 us
- *   uint64_t slp_now(void)          nanoseconds, monotonic
+ *   uint64_t slp_now(void)          nanoseconds, monotonic; may be slow
+ *   uint64_t slp_ticks(void)        cheap, some steady unit; for differences
+ *                                   taken by one thread
  *
  * On the host these run in plain threads too: a plain thread is a warp of one
  * lane and a block of one thread.

@@ -156,7 +156,28 @@ SL_FN void slp_nanosleep(uint32_t ns)
 #define SLP_GLOBAL "{ .reg .u64 at;\n\tcvta.to.global.u64 at, %1;\n\t"
 
 /* Acquire takes a slot's words over from their last owner, release hands them
- * on (partner: slp_and, slp_or of another thread of this device). */
+ * on (partners: slp_take and slp_give, slp_or and slp_and of another thread of this
+ * device). */
+SL_FN uint32_t slp_take(uint32_t *p, uint32_t v)
+{
+    uint32_t old;
+    asm volatile(SLP_GLOBAL "atom.acquire.gpu.global.or.b32 %0, [at], %2; }"
+                 : "=r"(old)
+                 : "l"(p), "r"(v)
+                 : "memory");
+    return old;
+}
+
+SL_FN uint32_t slp_give(uint32_t *p, uint32_t v)
+{
+    uint32_t old;
+    asm volatile(SLP_GLOBAL "atom.release.gpu.global.and.b32 %0, [at], %2; }"
+                 : "=r"(old)
+                 : "l"(p), "r"(v)
+                 : "memory");
+    return old;
+}
+
 SL_FN uint32_t slp_or(uint32_t *p, uint32_t v)
 {
     uint32_t old;
@@ -275,6 +296,13 @@ SL_FN uint64_t slp_now(void)
     uint64_t ns;
     asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(ns)::"memory");
     return ns;
+}
+
+SL_FN uint64_t slp_ticks(void)
+{
+    uint64_t cycles;
+    asm volatile("mov.u64 %0, %%clock64;" : "=l"(cycles)::"memory");
+    return cycles;
 }
 
 #undef SLP_GLOBAL

@@ -129,6 +129,18 @@ SL_FN void slp_syncblock(void)
 /* ---- local memory, device ("agent") scope ---- */
 
 /* Partner: slp_and and slp_or of another thread of this device. */
+SL_FN uint32_t slp_take(uint32_t *p, uint32_t v)
+{
+    return __hip_atomic_fetch_or(p, v, __ATOMIC_ACQUIRE,
+                                 __HIP_MEMORY_SCOPE_AGENT);
+}
+
+SL_FN uint32_t slp_give(uint32_t *p, uint32_t v)
+{
+    return __hip_atomic_fetch_and(p, v, __ATOMIC_RELEASE,
+                                  __HIP_MEMORY_SCOPE_AGENT);
+}
+
 SL_FN uint32_t slp_or(uint32_t *p, uint32_t v)
 {
     return __hip_atomic_fetch_or(p, v, __ATOMIC_ACQ_REL,
@@ -223,6 +235,11 @@ SL_FN void slp_pause(uint32_t round)
 SL_FN uint64_t slp_now(void)
 {
     return __builtin_amdgcn_s_memrealtime() * SLP_HIP_TICK_NS;
+}
+
+SL_FN uint64_t slp_ticks(void)
+{
+    return __builtin_amdgcn_s_memtime();
 }
 
 #endif

@@ -98,6 +98,14 @@ SL_FN void slp_syncblock(void)
 
 /* Acquire and release, both: taking (or) pairs with giving back (and), and
  * adopting (and) pairs with abandoning (or). */
+SL_FN uint32_t slp_take(uint32_t *p, uint32_t v)
+{
+    return __atomic_fetch_or(p, v, __ATOMIC_ACQUIRE);
+}
+SL_FN uint32_t slp_give(uint32_t *p, uint32_t v)
+{
+    return __atomic_fetch_and(p, v, __ATOMIC_RELEASE);
+}
 SL_FN uint32_t slp_or(uint32_t *p, uint32_t v)
 {
     return __atomic_fetch_or(p, v, __ATOMIC_ACQ_REL);
@@ -162,6 +170,10 @@ SL_FN void slp_pause(uint32_t round)
     sl_host_pause(round);
 }
 SL_FN uint64_t slp_now(void)
+{
+    return sl_host_now();
+}
+SL_FN uint64_t slp_ticks(void)
 {
     return sl_host_now();
 }

@@ -14,14 +14,21 @@ SL_FN struct sl_until sl_until_default(const struct sl_dev *d)
     return sl_until_ns(d->timeout_ns);
 }
 
-/** Why a wait must end now, or 0. Called now and then: it reads host memory. */
-SL_FN int sls_ended(const struct sl_dev *d, const struct sl_until *u)
+/* A wait looks every so many rounds whether it must end: that reads host memory
+ * and the clock. A round is a poll, so this is every 50 us or so. */
+#define SLS_LOOK 63u
+
+/** Why a wait must end now, or 0. */
+SL_FN int sls_ended(const struct sl_dev *d, struct sl_until *u)
 {
+    uint64_t now = slp_now();
+    if (!u->deadline_ns)
+        u->deadline_ns = now + u->timeout_ns;
     if (slp_load32(&d->header->state) == SL_CHANNEL_DEAD)
         return SL_EDEAD;
     if (u->stop && slp_load32(u->stop))
         return SL_ESTOPPED;
-    if (slp_now() >= u->deadline_ns)
+    if (!u->timeout_ns || now >= u->deadline_ns)
         return SL_ETIMEDOUT;
     return 0;
 }
@@ -82,7 +89,7 @@ SL_FN int sls_take_of(const struct sl_dev *d, uint32_t word, uint32_t prefer,
 {
     uint32_t old = 0;
     for (uint32_t bit = prefer; ~old; bit = slg_lowest(~old)) {
-        old = slp_or(&d->taken[word], 1u << bit);
+        old = slp_take(&d->taken[word], 1u << bit); /* partner: sls_give */
         if (!((old >> bit) & 1u)) {
             *slot = word * 32u + bit;
             return 1;
@@ -91,27 +98,30 @@ SL_FN int sls_take_of(const struct sl_dev *d, uint32_t word, uint32_t prefer,
     return 0;
 }
 
-/** Takes a slot; waits when all are taken (back-pressure). SL_ETIMEDOUT, SL_EDEAD,
- *  SL_ESTOPPED: nothing was taken. */
-SL_FN int sls_take(const struct sl_dev *d, int form, const struct sl_until *u,
+/** Takes a slot; waits when all are taken (back-pressure). SL_ETIMEDOUT,
+ *  SL_EDEAD, SL_ESTOPPED: nothing was taken. */
+SL_FN int sls_take(const struct sl_dev *d, int form, struct sl_until *u,
                    uint32_t *slot)
 {
     uint32_t words = d->n_slots / 32u;
     uint32_t home = sls_home(d, form);
-    if (sls_take_of(d, home / 32u, home % 32u, slot))
+    uint32_t word = home / 32u;
+    if (sls_take_of(d, word, home % 32u, slot))
         return 0;
+    /* One word a round: many takers that scan all words at once would keep
+     * those busy who give slots back. */
     for (uint32_t round = 0;; round++) {
-        for (uint32_t i = 0; i < words; i++) {
-            uint32_t word = (home / 32u + i) % words;
-            uint32_t open = ~slp_peek(&d->taken[word]);
-            if (open && sls_take_of(d, word, slg_lowest(open), slot))
-                return 0;
-            if (sls_adopt(d, word, slot))
-                return 0;
+        word = word + 1u < words ? word + 1u : 0u;
+        uint32_t open = ~slp_peek(&d->taken[word]);
+        if (open && sls_take_of(d, word, slg_lowest(open), slot))
+            return 0;
+        if (sls_adopt(d, word, slot))
+            return 0;
+        if ((round & SLS_LOOK) == SLS_LOOK || !u->timeout_ns) {
+            int rc = round + 1u < words ? 0 : sls_ended(d, u);
+            if (rc)
+                return rc;
         }
-        int rc = sls_ended(d, u);
-        if (rc)
-            return rc;
         slp_pause(round);
     }
 }
@@ -119,7 +129,8 @@ SL_FN int sls_take(const struct sl_dev *d, int form, const struct sl_until *u,
 /** Gives the slot back; its task has ended and is settled. */
 SL_FN void sls_give(const struct sl_dev *d, uint32_t slot)
 {
-    slp_and(&d->taken[slot / 32u], ~(1u << (slot % 32u)));
+    /* partner: sls_take_of */
+    slp_give(&d->taken[slot / 32u], ~(1u << (slot % 32u)));
 }
 
 #endif

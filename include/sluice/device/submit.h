@@ -106,7 +106,7 @@ SL_FN uint32_t slm_submit(const struct sl_dev *d, uint32_t slot,
 
 /** Polls until the reply of `seq` is there. SL_EAGAIN: tested once, not there. */
 SL_FN int slm_poll(const struct sl_dev *d, uint32_t slot, uint32_t seq,
-                   const struct sl_until *u, uint64_t *reply)
+                   struct sl_until *u, uint64_t *reply)
 {
     for (uint32_t round = 0;; round++) {
         /* Acquires result, chunk bytes and side chunk from the worker. */
@@ -115,9 +115,9 @@ SL_FN int slm_poll(const struct sl_dev *d, uint32_t slot, uint32_t seq,
             *reply = r;
             return 0;
         }
-        if (u->deadline_ns == 0)
+        if (!u->timeout_ns)
             return SL_EAGAIN;
-        if ((round & 15u) == 15u) {
+        if ((round & SLS_LOOK) == SLS_LOOK) {
             int rc = sls_ended(d, u);
             if (rc)
                 return rc;
@@ -150,7 +150,7 @@ struct slm_prep {
  * comes in time the slot stays in flight (p->stuck).
  */
 SL_FN uint64_t slm_call(const struct sl_dev *d, struct slm_prep *p,
-                        const struct slm_request *q, const struct sl_until *u)
+                        const struct slm_request *q, struct sl_until *u)
 {
     uint64_t reply = 0;
     uint32_t seq = slm_submit(d, p->slot, q);

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gpu/kernels/bench.h"
 
+#define BENCH_CLOCK(at)                                                        \
+    kernel_clock_read(&((struct bench_state *)(uintptr_t)arg.state_at)->clock, \
+                      at)
+
 /* The first failure's code is kept; the host reads after the kernel's end. */
 SL_FN void bench_failed(uint64_t state_at, int rc)
 {
@@ -27,14 +31,16 @@ SL_KERNEL(k_bench_noop, struct bench_noop_args)
     uint64_t *took = (uint64_t *)(uintptr_t)arg.took_at + thread * arg.keep;
     /* Neighbouring warps speak to different lanes. */
     uint32_t lane = (uint32_t)(thread / 32u);
+    BENCH_CLOCK(0);
     for (uint64_t k = 0; k < arg.per; k++) {
-        uint64_t began = slp_now();
+        uint64_t began = slp_ticks();
         int rc = sl_noop_thread(&arg.dev, lane);
         if (k % arg.every == 0)
-            took[k / arg.every] = slp_now() - began;
+            took[k / arg.every] = slp_ticks() - began;
         if (rc)
             bench_failed(arg.state_at, rc);
     }
+    BENCH_CLOCK(1);
 }
 
 /* ---- blobs ---- */
@@ -77,7 +83,7 @@ SL_FN void bench_note(const struct bench_blob_args *a, uint64_t i, int rc,
 {
     if (slp_lane() != 0)
         return;
-    ((uint64_t *)(uintptr_t)a->took_at)[i] = slp_now() - began;
+    ((uint64_t *)(uintptr_t)a->took_at)[i] = slp_ticks() - began;
     if (rc)
         bench_failed(a->state_at, rc);
 }
@@ -87,15 +93,17 @@ SL_KERNEL(k_bench_put, struct bench_blob_args)
     const uint32_t *order = (const uint32_t *)(uintptr_t)arg.order_at;
     struct sl_how how = sl_how_default();
     how.flags = SL_F_REPLACE;
+    BENCH_CLOCK(0);
     for (uint64_t i = bench_warp(); i < arg.ops; i += bench_warps()) {
         uint32_t blob = order[i];
         const uint8_t *page =
             (const uint8_t *)(uintptr_t)(arg.pages_at + blob * arg.size);
-        uint64_t began = slp_now();
+        uint64_t began = slp_ticks();
         int rc = sl_put_warp(&arg.dev, bench_key(&arg, blob), 0, page, arg.size,
                              how);
         bench_note(&arg, i, rc, began);
     }
+    BENCH_CLOCK(1);
 }
 
 /* Two words tell one blob and its end from others; `sluice demo` compares all
@@ -114,9 +122,10 @@ SL_KERNEL(k_bench_get, struct bench_blob_args)
     const uint32_t *order = (const uint32_t *)(uintptr_t)arg.order_at;
     uint64_t *page =
         (uint64_t *)(uintptr_t)(arg.pages_at + bench_warp() * arg.size);
+    BENCH_CLOCK(0);
     for (uint64_t i = bench_warp(); i < arg.ops; i += bench_warps()) {
         uint32_t blob = order[i];
-        uint64_t began = slp_now();
+        uint64_t began = slp_ticks();
         int rc =
             sl_get_warp(&arg.dev, bench_key(&arg, blob), 0, page, arg.size);
         if (rc == 0)
@@ -124,6 +133,7 @@ SL_KERNEL(k_bench_get, struct bench_blob_args)
         slp_syncwarp(slp_lanes()); /* read before the next get writes */
         bench_note(&arg, i, rc, began);
     }
+    BENCH_CLOCK(1);
 }
 
 /* ---- the bare ring ---- */

@@ -8,6 +8,7 @@
 #ifndef SLUICE_KERNELS_BENCH_H
 #define SLUICE_KERNELS_BENCH_H
 
+#include "gpu/kernels/clock.h"
 #include "sluice/device.h"
 
 /* "blob-%08x" and padding: the names lie apart by this much. */
@@ -19,6 +20,7 @@ struct bench_state {
     uint64_t errors; /* operations that failed, or gave other bytes */
     int64_t first_code;
     uint64_t tickets; /* of k_bench_ring */
+    struct kernel_clock clock;
 };
 
 /** k_bench_noop: each thread has `per` no-op tasks served, one by one. */
@@ -27,7 +29,7 @@ struct bench_noop_args {
     uint64_t per;
     uint64_t every;   /* one task in so many is timed */
     uint64_t keep;    /* of these, so many for each thread: ceil(per / every) */
-    uint64_t took_at; /* uint64_t, threads * keep, nanoseconds */
+    uint64_t took_at; /* uint64_t, threads * keep, in ticks */
     uint64_t state_at; /* struct bench_state */
 };
 
@@ -43,7 +45,7 @@ struct bench_blob_args {
     uint64_t pages_at; /* of `size` bytes each */
     uint64_t names_at; /* char, BENCH_NAME_STRIDE each */
     uint64_t order_at; /* uint32_t, ops */
-    uint64_t took_at;  /* uint64_t, ops, nanoseconds */
+    uint64_t took_at;  /* uint64_t, ops, in ticks */
     uint64_t state_at; /* struct bench_state */
     uint64_t blobs, ops;
     uint64_t size; /* bytes of a blob, a multiple of 16 */

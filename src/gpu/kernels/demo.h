@@ -8,6 +8,7 @@
 #ifndef SLUICE_KERNELS_DEMO_H
 #define SLUICE_KERNELS_DEMO_H
 
+#include "gpu/kernels/clock.h"
 #include "sluice/device.h"
 
 struct demo_blob {
@@ -31,6 +32,7 @@ struct demo_state {
     uint64_t errors;   /* ops that failed */
     uint64_t first_op; /* the first of them */
     int64_t first_code;
+    struct kernel_clock clock;
 };
 
 struct demo_arg {
@@ -40,7 +42,7 @@ struct demo_arg {
     uint64_t names;   /* char */
     uint64_t blobs;   /* struct demo_blob */
     uint64_t ops;     /* struct demo_op, n_ops */
-    uint64_t took_ns; /* uint64_t, n_ops: how long each took */
+    uint64_t took; /* uint64_t, n_ops: ticks that each took */
     uint64_t state;   /* struct demo_state */
     uint64_t n_ops;   /* below 2^32 */
 };
