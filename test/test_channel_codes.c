@@ -54,7 +54,7 @@ static uint64_t by_hand(const struct sl_dev *d, const struct slm_request *q,
                           (t & ((UINT64_C(1) << d->ring_shift) - 1u))],
                 sl_entry_make(t, d->ring_shift, slot));
     assert_int_equal(slm_poll(d, slot, d->slots[slot].seq, &u, &reply), 0);
-    sls_settle(d, slot, reply);
+    sls_settle(d, slot, d->slots[slot].seq, q->kind, reply);
     sls_give(d, slot);
     return reply;
 }

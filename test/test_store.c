@@ -208,7 +208,7 @@ struct versions {
     uint64_t tag, size;
     int stop; /* atomic */
     int bad;
-    uint64_t reads;
+    uint64_t reads; /* atomic */
 };
 
 static void *read_versions(void *arg)
@@ -224,10 +224,16 @@ static void *read_versions(void *arg)
                 rc = -1;
         if (rc && !v->bad)
             v->bad = rc;
-        v->reads++;
+        __atomic_add_fetch(&v->reads, 1, __ATOMIC_RELAXED); /* a count */
     }
     free(out);
     return NULL;
+}
+
+static int few_reads(struct versions *v)
+{
+    return __atomic_load_n(&v[0].reads, __ATOMIC_RELAXED) < 5u ||
+           __atomic_load_n(&v[1].reads, __ATOMIC_RELAXED) < 5u;
 }
 
 static void whole_versions(uint64_t size, float score)
@@ -248,7 +254,8 @@ static void whole_versions(uint64_t size, float score)
                          0);
     }
     unsigned rounds = size > 100000 ? 100u : STEPS(3000u);
-    for (unsigned i = 1; i < rounds; i++) {
+    /* On until both readers have seen some versions. */
+    for (unsigned i = 1; i < rounds || few_reads(v); i++) {
         memset(in, (int)i, size);
         assert_int_equal(sl_put(rt, tag, "b", 0, in, size, &o), 0);
     }

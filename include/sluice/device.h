@@ -88,16 +88,19 @@ SL_FN struct sl_how sl_how_default(void)
 /**
  * When a wait ends without a reply. sl_until_default(d): the channel's time.
  *
- * In a kernel the time counts from the wait's first look at the clock, some
- * tens of microseconds into it: reading %globaltimer costs more than a poll and
- * is slow for all when many warps do it (docs/performance.md), so a wait that
- * is answered soon never does.
+ * In a kernel the deadline is kept within a quarter of the time that is left:
+ * reading %globaltimer is slow for all when many warps do it
+ * (docs/performance.md), so a wait looks at it only when the cheap clock says
+ * that a part of its time may have passed, and one that is answered soon never
+ * does.
  */
 struct sl_until {
     uint64_t timeout_ns;  /* 0: test once */
     const uint32_t *stop; /* null, or a word visible to the device: ends the
                              wait with SL_ESTOPPED when not 0 */
-    uint64_t deadline_ns; /* of slp_now(); the wait's own, 0: not begun */
+    uint64_t deadline_ns; /* of slp_now(); the wait's own, 0: not known */
+    uint64_t begun;       /* slp_ticks() of the first look, 0: none yet */
+    uint64_t look;        /* slp_ticks() at which to look at slp_now() */
 };
 SL_FN struct sl_until sl_until_ns(uint64_t timeout_ns)
 {
@@ -105,6 +108,8 @@ SL_FN struct sl_until sl_until_ns(uint64_t timeout_ns)
     u.timeout_ns = timeout_ns;
     u.stop = 0;
     u.deadline_ns = 0;
+    u.begun = 0;
+    u.look = 0;
 #if defined(SL_ON_HOST)
     if (timeout_ns)
         u.deadline_ns = slp_now() + timeout_ns;

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Grows at three quarters; starts small, since a shard may hold one blob. */
-#define TABLE_FIRST 1024u
+/* Grows at three quarters; 256 KiB for each shard at first. */
+#define TABLE_FIRST 16384u
 
 int table_create(struct table *t)
 {

@@ -26,6 +26,9 @@ static struct tier_port **port_at(struct store *s, int target, uint32_t worker)
 
 /* ---- targets ---- */
 
+/* How long the kernel may take to end a killed owner's requests. */
+#define DEAD_OWNER_NS UINT64_C(10000000000)
+
 static int open_target(struct store *s, enum store_target target,
                        const char *kind, const char *path, uint64_t bytes)
 {
@@ -34,6 +37,8 @@ static int open_target(struct store *s, enum store_target target,
                             .path = path,
                             .capacity = bytes,
                             .n_ports = s->config.n_workers + 1u};
+    if (s->dir) /* the directory is ours: only a dead owner's writes hold it */
+        c.lock_wait_ns = DEAD_OWNER_NS;
     if (!bytes || bytes == SL_NONE)
         return 0;
     int rc = tier_open(&c, &s->tiers[target]);

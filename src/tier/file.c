@@ -6,6 +6,7 @@
  */
 #include "tier/file.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "tier/ring.h"
 
@@ -83,16 +84,24 @@ static int failed(const char *path, const char *what, int e)
 /* ---- opening ---- */
 
 /* An open file description lock also keeps out a second open of this process,
- * and goes when the last descriptor does, however the process ends. */
-static int take_lock(int fd, const char *path)
+ * and goes when the last descriptor does, however the process ends. The kernel
+ * takes a killed process's io_uring apart a moment after the process is gone;
+ * until then its writes may still land, and it still has the lock. */
+static int take_lock(int fd, const char *path, uint64_t wait_ns)
 {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(fd, F_OFD_SETLK, &whole) == 0)
-        return SL_OK;
-    if (errno != EAGAIN && errno != EACCES)
-        return failed(path, "lock", errno);
-    log_error("%s: in use by another runtime", path);
-    return SL_EBUSY;
+    const struct timespec nap = {0, 1000000};
+    uint64_t until = clock_ns() + wait_ns;
+    while (fcntl(fd, F_OFD_SETLK, &whole) != 0) {
+        if (errno != EAGAIN && errno != EACCES)
+            return failed(path, "lock", errno);
+        if (clock_ns() >= until) {
+            log_error("%s: in use by another runtime", path);
+            return SL_EBUSY;
+        }
+        nanosleep(&nap, NULL);
+    }
+    return SL_OK;
 }
 
 /* A new file's name must be as durable as its bytes. */
@@ -123,13 +132,13 @@ static void fill_holes(const struct file_tier *f, const struct stat *st)
         log_warn("%s: holes in the file stay: %s", f->path, strerror(errno));
 }
 
-static int open_file(struct file_tier *f)
+static int open_file(struct file_tier *f, uint64_t lock_wait_ns)
 {
     struct stat st;
     int rc, fd = open(f->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return failed(f->path, "open", errno);
-    rc = take_lock(fd, f->path);
+    rc = take_lock(fd, f->path, lock_wait_ns);
     if (rc)
         goto close_fd;
     if (fstat(fd, &st) != 0) {
@@ -208,7 +217,7 @@ int tier_file_open_as(const struct tier_config *c, unsigned avoid,
     if (f->depth > DEPTH_MAX)
         f->depth = DEPTH_MAX;
     f->path = strdup(c->path);
-    rc = f->path ? open_file(f) : SL_ENOMEM;
+    rc = f->path ? open_file(f, c->lock_wait_ns) : SL_ENOMEM;
     if (rc)
         goto free_path;
     rc = choose_path(f, avoid);

@@ -45,6 +45,7 @@ struct tier_config {
     uint64_t capacity;    /* bytes, rounded down to TIER_BLOCK */
     uint32_t n_ports;     /* workers */
     uint32_t queue_depth; /* requests in flight per port, 0: 128 */
+    uint64_t lock_wait_ns; /* file: how long open waits for its lock */
 };
 
 struct tier_usage {

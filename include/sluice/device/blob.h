@@ -350,7 +350,7 @@ SL_FN void slb_collect(const struct sl_dev *d, const struct slg *g,
 SL_FN void slb_finish(const struct sl_dev *d, struct sl_future *f,
                       uint64_t reply)
 {
-    sls_settle(d, f->slot, reply);
+    sls_settle(d, f->slot, f->seq, f->kind, reply);
     sls_give(d, f->slot);
 }
 

@@ -14,23 +14,49 @@ SL_FN struct sl_until sl_until_default(const struct sl_dev *d)
     return sl_until_ns(d->timeout_ns);
 }
 
-/* A wait looks every so many rounds whether it must end: that reads host memory
- * and the clock. A round is a poll, so this is every 50 us or so. */
-#define SLS_LOOK 63u
+/* Every so many rounds a wait asks whether it must end; a round is a poll of
+ * host memory, 1 to 2 us. */
+#define SLS_LOOK 15u
+/* Every so many it reads the channel's state, which is host memory too. */
+#define SLS_STATE 255u
+/* A tick is at least half a nanosecond (2 GHz); a slice is at most 33 ms. */
+#define SLS_SLICE_MAX (UINT64_C(1) << 26)
+
+/** Sets when to look at the real clock next: after a quarter of what is left. */
+SL_FN void sls_slice(struct sl_until *u, uint64_t ticks, uint64_t left_ns)
+{
+    uint64_t slice = left_ns / 4u;
+    u->look = ticks + (slice < SLS_SLICE_MAX ? slice : SLS_SLICE_MAX);
+}
+
+SL_FN int sls_late(struct sl_until *u)
+{
+    uint64_t ticks = slp_ticks();
+    if (!u->begun) {
+        u->begun = ticks;
+        sls_slice(u, ticks, u->timeout_ns);
+        return u->timeout_ns == 0;
+    }
+    if (ticks < u->look)
+        return 0;
+    uint64_t now = slp_now();
+    if (!u->deadline_ns) /* what has passed counts, at half a ns a tick */
+        u->deadline_ns = now + u->timeout_ns - (ticks - u->begun) / 2u;
+    if (now >= u->deadline_ns)
+        return 1;
+    sls_slice(u, ticks, u->deadline_ns - now);
+    return 0;
+}
 
 /** Why a wait must end now, or 0. */
-SL_FN int sls_ended(const struct sl_dev *d, struct sl_until *u)
+SL_FN int sls_ended(const struct sl_dev *d, struct sl_until *u, uint32_t round)
 {
-    uint64_t now = slp_now();
-    if (!u->deadline_ns)
-        u->deadline_ns = now + u->timeout_ns;
-    if (slp_load32(&d->header->state) == SL_CHANNEL_DEAD)
+    if ((round & SLS_STATE) == SLS_STATE &&
+        slp_load32(&d->header->state) == SL_CHANNEL_DEAD)
         return SL_EDEAD;
     if (u->stop && slp_load32(u->stop))
         return SL_ESTOPPED;
-    if (!u->timeout_ns || now >= u->deadline_ns)
-        return SL_ETIMEDOUT;
-    return 0;
+    return sls_late(u) ? SL_ETIMEDOUT : 0;
 }
 
 /** Bit of the slot where this caller looks first. */
@@ -52,14 +78,13 @@ SL_FN uint32_t sls_home(const struct sl_dev *d, int form)
 }
 
 /** Takes what the reply of an ended task gives: a chunk, or a hold to release. */
-SL_FN void sls_settle(const struct sl_dev *d, uint32_t slot, uint64_t reply)
+SL_FN void sls_settle(const struct sl_dev *d, uint32_t slot, uint32_t seq,
+                      uint8_t kind, uint64_t reply)
 {
-    struct sl_slot_local *l = &d->slots[slot];
-    if (l->kind == SL_KIND_EXCHANGE)
-        l->chunk = sl_reply_value(reply);
-    else if (l->kind == SL_KIND_HOLD && sl_reply_value(reply))
-        slp_store32(&d->releases[slot], l->seq); /* partner: hold sweep */
-    l->kind = SL_KIND_PLAIN;
+    if (kind == SL_KIND_EXCHANGE)
+        d->slots[slot].chunk = sl_reply_value(reply);
+    else if (kind == SL_KIND_HOLD && sl_reply_value(reply))
+        slp_store32(&d->releases[slot], seq); /* partner: hold sweep */
 }
 
 /** Tries to take over an abandoned slot of one word. */
@@ -72,9 +97,10 @@ SL_FN int sls_adopt(const struct sl_dev *d, uint32_t word, uint32_t *slot)
         left &= ~bit;
         if (!(slp_and(&d->abandoned[word], ~bit) & bit))
             continue; /* another taker was first */
+        const struct sl_slot_local *l = &d->slots[s];
         uint64_t reply = slp_load64(&d->replies[s]);
-        if (sl_reply_is(reply, d->slots[s].seq)) {
-            sls_settle(d, s, reply);
+        if (sl_reply_is(reply, l->seq)) {
+            sls_settle(d, s, l->seq, l->kind, reply);
             *slot = s;
             return 1;
         }
@@ -117,8 +143,8 @@ SL_FN int sls_take(const struct sl_dev *d, int form, struct sl_until *u,
             return 0;
         if (sls_adopt(d, word, slot))
             return 0;
-        if ((round & SLS_LOOK) == SLS_LOOK || !u->timeout_ns) {
-            int rc = round + 1u < words ? 0 : sls_ended(d, u);
+        if (round >= words && (round & SLS_LOOK) == SLS_LOOK) {
+            int rc = sls_ended(d, u, round);
             if (rc)
                 return rc;
         }

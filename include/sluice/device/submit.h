@@ -91,12 +91,14 @@ SL_FN uint32_t slm_submit(const struct sl_dev *d, uint32_t slot,
                           const struct slm_request *q)
 {
     struct sl_slot_local *l = &d->slots[slot];
+    uint32_t ring = q->container + (q->high ? d->n_lanes : 0u);
+    /* The ticket is asked for first, so that it comes while the cell is written;
+     * nothing in between can fail. */
+    uint64_t t = slp_add(&d->tickets[(uint64_t)ring * 16u], 1u);
     uint32_t seq = l->seq + 1u;
     l->seq = seq;
-    l->kind = q->kind;
+    l->kind = q->kind; /* for who adopts the slot */
     slm_write_cell(d, slot, seq, q);
-    uint32_t ring = q->container + (q->high ? d->n_lanes : 0u);
-    uint64_t t = slp_add(&d->tickets[(uint64_t)ring * 16u], 1u);
     uint64_t size = (uint64_t)1 << d->ring_shift;
     uint64_t at = ((uint64_t)ring << d->ring_shift) + (t & (size - 1u));
     /* Releases payload, side chunk and cell to the worker's acquire in take. */
@@ -118,7 +120,7 @@ SL_FN int slm_poll(const struct sl_dev *d, uint32_t slot, uint32_t seq,
         if (!u->timeout_ns)
             return SL_EAGAIN;
         if ((round & SLS_LOOK) == SLS_LOOK) {
-            int rc = sls_ended(d, u);
+            int rc = sls_ended(d, u, round);
             if (rc)
                 return rc;
         }
@@ -159,7 +161,7 @@ SL_FN uint64_t slm_call(const struct sl_dev *d, struct slm_prep *p,
         p->stuck = 1;
         return 0;
     }
-    sls_settle(d, p->slot, reply);
+    sls_settle(d, p->slot, seq, q->kind, reply);
     p->rc = sl_reply_code(reply);
     return sl_reply_value(reply);
 }
