@@ -18,7 +18,7 @@
 
 struct bench {
     const char *device;
-    double tick_ns; /* of the last kernel */
+    double tick_ns;                            /* of the last kernel */
     uint64_t workers, warps, size, blobs, ops; /* 0: default of each */
     int json;
     struct gpu *gpu;

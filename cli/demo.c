@@ -148,10 +148,9 @@ static int report_json(const struct demo_run *r)
         "bytes", (json_int_t)r->in.bytes, "verified", (json_int_t)r->verified,
         "skipped", (json_int_t)r->in.skipped, "operations",
         (json_int_t)r->n_ops, "put_gbs", gbs(r, &r->put), "get_gbs",
-        gbs(r, &r->get), "put_p50_us", r->put.p50_ns / 1e3,
-        "put_p99_us", r->put.p99_ns / 1e3, "get_p50_us",
-        r->get.p50_ns / 1e3, "get_p99_us", r->get.p99_ns / 1e3,
-        "tiers", tiers_json(r)));
+        gbs(r, &r->get), "put_p50_us", r->put.p50_ns / 1e3, "put_p99_us",
+        r->put.p99_ns / 1e3, "get_p50_us", r->get.p50_ns / 1e3, "get_p99_us",
+        r->get.p99_ns / 1e3, "tiers", tiers_json(r)));
 }
 
 static void report_phase(const char *name, const struct demo_run *r,

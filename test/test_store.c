@@ -65,10 +65,26 @@ static void tags_made_in_a_race_are_one(void **state)
     assert_int_equal(sl_close(rt), 0);
 }
 
-static const uint64_t sizes[] = {0,     1,     7,     48,        63,
-                                 64,    65,    100,   2047,      2048,
-                                 2049,  4095,  4096,  4097,      65535,
-                                 65536, 65537, 1u << 20, (1u << 20) + 1u, 3000000};
+static const uint64_t sizes[] = {0,
+                                 1,
+                                 7,
+                                 48,
+                                 63,
+                                 64,
+                                 65,
+                                 100,
+                                 2047,
+                                 2048,
+                                 2049,
+                                 4095,
+                                 4096,
+                                 4097,
+                                 65535,
+                                 65536,
+                                 65537,
+                                 1u << 20,
+                                 (1u << 20) + 1u,
+                                 3000000};
 #define N_SIZES (sizeof(sizes) / sizeof(sizes[0]))
 
 static void round_trip(struct sl_runtime *rt, uint64_t tag, float score)
@@ -78,16 +94,15 @@ static void round_trip(struct sl_runtime *rt, uint64_t tag, float score)
     for (size_t i = 0; i < N_SIZES; i++) {
         char name[32];
         uint64_t exists = 77;
-        snprintf(name, sizeof(name), "size-%llu",
-                 (unsigned long long)sizes[i]);
+        snprintf(name, sizeof(name), "size-%llu", (unsigned long long)sizes[i]);
         fill(in, sizes[i], i + 1u);
         memset(out, 0xee, sizes[i]);
         assert_int_equal(sl_put(rt, tag, name, 0, in, sizes[i], &o), 0);
         assert_int_equal(sl_get(rt, tag, name, 0, out, sizes[i], &exists), 0);
         assert_memory_equal(in, out, sizes[i]);
         assert_true(exists == sizes[i]);
-        assert_int_equal(
-            sl_get(rt, tag, name, 1, out, sizes[i], &exists), SL_EPASTEND);
+        assert_int_equal(sl_get(rt, tag, name, 1, out, sizes[i], &exists),
+                         SL_EPASTEND);
         assert_true(exists == sizes[i]);
     }
     free(in);
@@ -250,8 +265,7 @@ static void whole_versions(uint64_t size, float score)
     assert_int_equal(sl_put(rt, tag, "b", 0, in, size, &o), 0);
     for (int i = 0; i < 2; i++) {
         v[i] = (struct versions){.rt = rt, .tag = tag, .size = size};
-        assert_int_equal(pthread_create(&th[i], NULL, read_versions, &v[i]),
-                         0);
+        assert_int_equal(pthread_create(&th[i], NULL, read_versions, &v[i]), 0);
     }
     unsigned rounds = size > 100000 ? 100u : STEPS(3000u);
     /* On until both readers have seen some versions. */

@@ -102,8 +102,8 @@ static void acknowledged_blobs_survive_kills(void **state)
     unsigned next = 0, recovered = 0;
     make_dir(dir, sizeof(dir));
     for (int round = 0; round < 6; round++)
-        next = killed_round(dir, next,
-                            1u + (unsigned)(next_random(&seed) % 40u));
+        next =
+            killed_round(dir, next, 1u + (unsigned)(next_random(&seed) % 40u));
     struct sl_config c = small_config();
     c.data_dir = dir;
     struct sl_runtime *rt = open_store(&c);

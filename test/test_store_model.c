@@ -22,8 +22,7 @@ struct run {
 static uint64_t pick_size(struct run *r)
 {
     static const uint64_t limits[] = {40, 200, 5000, 70000, BLOB_MAX};
-    return next_random(&r->seed) %
-           (limits[next_random(&r->seed) % 5u] + 1u);
+    return next_random(&r->seed) % (limits[next_random(&r->seed) % 5u] + 1u);
 }
 
 static void step_put(struct run *r, unsigned i, const char *name)
@@ -31,9 +30,8 @@ static void step_put(struct run *r, unsigned i, const char *name)
     uint64_t size = pick_size(r);
     uint64_t offset = next_random(&r->seed) % 3u ? pick_size(r) : 0;
     int replace = next_random(&r->seed) % 5u == 0;
-    struct sl_put_opts o = {.size = sizeof(o),
-                            .flags = replace ? SL_F_REPLACE : 0u,
-                            .score = -1};
+    struct sl_put_opts o = {
+        .size = sizeof(o), .flags = replace ? SL_F_REPLACE : 0u, .score = -1};
     static const float scores[] = {-1.0f, 0.0f, 0.5f, 1.0f};
     o.score = scores[next_random(&r->seed) % 4u];
     if (r->persist)

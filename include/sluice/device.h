@@ -15,7 +15,8 @@
  * out: a warp of n live threads in `_thread` form does n operations.
  *
  * Each returns 0 or a negative code of status.h. Every wait ends: with the
- * reply, at the deadline (SL_ETIMEDOUT), or when the runtime is gone (SL_EDEAD).
+ * reply, at the deadline (SL_ETIMEDOUT), or when the runtime is gone
+ * (SL_EDEAD).
  *
  * Memory order: when a put returns 0, its bytes and those of all that the
  * caller's group wrote before it are visible to who gets the blob afterwards,
@@ -66,12 +67,12 @@ SL_FN struct sl_key sl_key_make(uint64_t tag, const char *name, uint32_t len)
 
 /** How a put is to be kept; sl_how_default() is the usual. */
 struct sl_how {
-    uint16_t flags;   /* SL_F_REPLACE */
-    uint16_t score;   /* 0..1000, SL_SCORE_AUTO */
+    uint16_t flags; /* SL_F_REPLACE */
+    uint16_t score; /* 0..1000, SL_SCORE_AUTO */
     uint16_t context;
-    uint8_t persist;  /* 0, 1, 2 */
-    uint8_t codec;    /* 0 */
-    uint8_t high;     /* 1: high priority */
+    uint8_t persist; /* 0, 1, 2 */
+    uint8_t codec;   /* 0 */
+    uint8_t high;    /* 1: high priority */
 };
 SL_FN struct sl_how sl_how_default(void)
 {
@@ -123,24 +124,24 @@ SL_FN struct sl_until sl_until_ns(uint64_t timeout_ns)
  * the group hold equal copies. A get copies its bytes out in the wait.
  */
 struct sl_future {
-    uint8_t *data;      /* get: destination */
-    uint64_t size;      /* get: bytes */
-    uint64_t value;     /* after the end: of the reply */
+    uint8_t *data;           /* get: destination */
+    uint64_t size;           /* get: bytes */
+    uint64_t value;          /* after the end: of the reply */
     struct sl_result result; /* after the end, when code is 0 or SL_EPASTEND */
     uint32_t slot;
     uint32_t seq;
-    int32_t code;       /* of begin, then of the end */
-    uint8_t kind;       /* enum sl_kind */
-    uint8_t live;       /* 1: in flight */
-    uint8_t want;       /* 1: fetch `result` at the end */
+    int32_t code; /* of begin, then of the end */
+    uint8_t kind; /* enum sl_kind */
+    uint8_t live; /* 1: in flight */
+    uint8_t want; /* 1: fetch `result` at the end */
     uint8_t klass;
 };
 
-#include "device/group.h"   /* thread, warp, block as one idea */
-#include "device/copy.h"    /* bytes, by a group */
-#include "device/slot.h"    /* take and give back slots, chunks */
-#include "device/submit.h"  /* cell, ring, reply */
-#include "device/blob.h"    /* put, get and the others for a group */
+#include "device/group.h"  /* thread, warp, block as one idea */
+#include "device/copy.h"   /* bytes, by a group */
+#include "device/slot.h"   /* take and give back slots, chunks */
+#include "device/submit.h" /* cell, ring, reply */
+#include "device/blob.h"   /* put, get and the others for a group */
 
 /*
  * The calls. F is thread, warp or block:

@@ -52,20 +52,21 @@ SL_API void sl_set_log(void (*fn)(void *user, int level, const char *line),
 /** Zero means the default named behind each. `size` first: sizeof(struct). */
 struct sl_config {
     size_t size;
-    /* Directory of a store that outlives the process; created if absent. Null: nothing
-     * outlives the process. */
+    /* Directory of a store that outlives the process; created if absent. Null:
+     * nothing outlives the process. */
     const char *data_dir;
     uint32_t workers;     /* CPU threads that serve: half the CPUs, 1 to 4 */
     uint32_t lanes;       /* lanes (= containers) of each channel: workers */
     uint32_t depth;       /* slots for each lane of a channel: 1024 */
     uint32_t spin_us;     /* worker spins this long before it sleeps: 200 */
     uint64_t arena_bytes; /* page-locked chunks: 64 MiB */
-    /* Bytes of the arena that blobs may use (the pinned tier); the rest is for transfers.
-     * Default: three quarters of the arena; SL_NONE: no pinned tier. */
+    /* Bytes of the arena that blobs may use (the pinned tier); the rest is for
+     * transfers. Default: three quarters of the arena; SL_NONE: no pinned tier.
+     */
     uint64_t pinned_bytes;
-    uint64_t ram_bytes;   /* second tier, plain memory: 0, none */
-    /* File tier. With data_dir: 64 GiB cap by default, the file grows as it is used.
-     * Without: none. */
+    uint64_t ram_bytes; /* second tier, plain memory: 0, none */
+    /* File tier. With data_dir: 64 GiB cap by default, the file grows as it is
+     * used. Without: none. */
     uint64_t file_bytes;
     const char *file_path; /* file tier without data_dir (not persistent) */
     uint64_t null_bytes;   /* last tier that discards (benchmarks): 0 */
@@ -78,15 +79,15 @@ SL_API void sl_config_init(struct sl_config *c);
 
 /**
  * Starts the runtime in this process. SL_ECONFIG (logged: which key),
- * SL_ENOTDIR, SL_EACCES, SL_EBUSY (another process has data_dir), SL_EVERSION (store of
- * another format), SL_ECORRUPT, SL_ENOSPC, SL_ENOMEM, SL_EIO. With an error nothing runs
- * and what the directory holds is unchanged.
+ * SL_ENOTDIR, SL_EACCES, SL_EBUSY (another process has data_dir), SL_EVERSION
+ * (store of another format), SL_ECORRUPT, SL_ENOSPC, SL_ENOMEM, SL_EIO. With an
+ * error nothing runs and what the directory holds is unchanged.
  */
 SL_API int sl_open(const struct sl_config *c, struct sl_runtime **out);
 
 /**
- * Stops. Waiters get SL_EDEAD. With data_dir, volatile blobs are flushed first; the
- * code is that of the flush. The runtime is gone in any case. No kernel may
+ * Stops. Waiters get SL_EDEAD. With data_dir, volatile blobs are flushed first;
+ * the code is that of the flush. The runtime is gone in any case. No kernel may
  * still use a handle.
  */
 SL_API int sl_close(struct sl_runtime *rt);
@@ -96,11 +97,11 @@ SL_API int sl_close(struct sl_runtime *rt);
 /** How a put is to be kept; null: all defaults. `size` first. */
 struct sl_put_opts {
     size_t size;
-    uint32_t flags;    /* SL_F_REPLACE */
-    float score;       /* 0.0 to 1.0 (1.0: fastest tier), -1: automatic */
-    uint8_t persist;   /* 0 volatile, 1 process crash, 2 power cut */
-    uint8_t codec;     /* 0 */
-    uint16_t context;  /* kept with the blob */
+    uint32_t flags;   /* SL_F_REPLACE */
+    float score;      /* 0.0 to 1.0 (1.0: fastest tier), -1: automatic */
+    uint8_t persist;  /* 0 volatile, 1 process crash, 2 power cut */
+    uint8_t codec;    /* 0 */
+    uint16_t context; /* kept with the blob */
 };
 
 /** Id of the tag `name` (1 to 255 bytes, NUL-terminated), created if absent. */
@@ -111,8 +112,9 @@ SL_API int sl_tag_find(struct sl_runtime *rt, const char *name, uint64_t *tag);
 /**
  * Writes [offset, offset + size) of a blob, creating or extending it. Whole:
  * readers see all of it or nothing. SL_ENOTAG, SL_ENONAME, SL_ENAMETOOLONG,
- * SL_EOVERFLOW, SL_EFBIG (size > SL_IO_MAX), SL_ENOSPC (nothing changed), SL_EINVAL
- * (score, persist level without data_dir, codec), SL_ETIMEDOUT, SL_EDEAD.
+ * SL_EOVERFLOW, SL_EFBIG (size > SL_IO_MAX), SL_ENOSPC (nothing changed),
+ * SL_EINVAL (score, persist level without data_dir, codec), SL_ETIMEDOUT,
+ * SL_EDEAD.
  */
 SL_API int sl_put(struct sl_runtime *rt, uint64_t tag, const char *name,
                   uint64_t offset, const void *data, uint64_t size,
@@ -139,8 +141,8 @@ SL_API int sl_tag_del(struct sl_runtime *rt, uint64_t tag);
  *  is its result. `size` is the blob's bytes (a tag's id). */
 typedef int (*sl_list_fn)(void *user, const char *name, uint32_t len,
                           uint64_t size);
-/** Blobs that exist from before to after the call are listed exactly once or, when deletes
- *  run beside it, at least once. */
+/** Blobs that exist from before to after the call are listed exactly once or,
+ * when deletes run beside it, at least once. */
 SL_API int sl_list(struct sl_runtime *rt, uint64_t tag, sl_list_fn fn,
                    void *user);
 SL_API int sl_list_tags(struct sl_runtime *rt, sl_list_fn fn, void *user);
@@ -149,8 +151,9 @@ SL_API int sl_flush(struct sl_runtime *rt);
 
 /* ---- futures ---- */
 
-/** A call in flight: begin, then test or wait until it is not SL_EAGAIN; cancel to give up. A
- *  future is used by one thread at a time. data is borrowed until then. */
+/** A call in flight: begin, then test or wait until it is not SL_EAGAIN; cancel
+ * to give up. A future is used by one thread at a time. data is borrowed until
+ * then. */
 struct sl_op;
 SL_API int sl_put_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
                         uint64_t offset, const void *data, uint64_t size,
@@ -162,8 +165,8 @@ SL_API int sl_get_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
 SL_API int sl_test(struct sl_op **op);
 /** SL_ETIMEDOUT: not yet, the future stays valid. */
 SL_API int sl_wait(struct sl_op **op, uint64_t timeout_ns);
-/** Waits for any of n (null entries are skipped); *which is its index, the return its result.
- *  SL_ETIMEDOUT when none. SL_EINVAL when all are null. */
+/** Waits for any of n (null entries are skipped); *which is its index, the
+ * return its result. SL_ETIMEDOUT when none. SL_EINVAL when all are null. */
 SL_API int sl_wait_any(struct sl_op **ops, size_t n, uint64_t timeout_ns,
                        size_t *which);
 /** Gives up; the operation may or may not take effect. */
@@ -172,9 +175,9 @@ SL_API void sl_cancel(struct sl_op **op);
 /* ---- tasks of other pools ---- */
 
 /**
- * Sends `bytes` (1 to SL_TASK_MAX) to a method of a pool; container: any number, taken modulo the lanes. The
- * answer is what the module returns. SL_ENOPOOL, SL_ENOMETHOD, SL_ETASKEMPTY,
- * SL_ETASKBIG, and the module's own.
+ * Sends `bytes` (1 to SL_TASK_MAX) to a method of a pool; container: any
+ * number, taken modulo the lanes. The answer is what the module returns.
+ * SL_ENOPOOL, SL_ENOMETHOD, SL_ETASKEMPTY, SL_ETASKBIG, and the module's own.
  */
 SL_API int sl_task(struct sl_runtime *rt, uint32_t pool, uint32_t method,
                    uint32_t container, const void *task, uint64_t bytes,

@@ -5,17 +5,17 @@
  *
  * What it is for: a producer (GPU thread, warp or block, or a host thread) and
  * a worker (CPU thread of the runtime) exchange tasks through one channel. This
- * header exists once and both sides include it; it compiles as C17, C++17, CUDA,
- * HIP, and clang's PTX and AMDGCN targets without a toolkit.
- * What it does not do: it holds no loads, stores or atomics (device/ports, worker).
+ * header exists once and both sides include it; it compiles as C17, C++17,
+ * CUDA, HIP, and clang's PTX and AMDGCN targets without a toolkit. What it does
+ * not do: it holds no loads, stores or atomics (device/ports, worker).
  *
  * A channel has `n_slots` slots and `n_lanes * 2` rings (lane l has ring l for
  * normal and ring n_lanes + l for high priority). A slot is the place of
- * one task in flight: cell, reply, result, release word. A ring only carries the
- * order: 8-byte entries that name slots. There are at least as many entries
+ * one task in flight: cell, reply, result, release word. A ring only carries
+ * the order: 8-byte entries that name slots. There are at least as many entries
  * as slots, and every outstanding entry holds a slot, so a ring is never
- * full; a producer that finds no free slot waits (back-pressure) having promised
- * nothing, and so can give up at its deadline.
+ * full; a producer that finds no free slot waits (back-pressure) having
+ * promised nothing, and so can give up at its deadline.
  *
  * A slot's life:
  *
@@ -31,26 +31,29 @@
  *
  * Who writes which word, when, and with which partner:
  *
- * | word                   | lives in        | written by | when  | order, partner          |
- * | ---------------------- | --------------- | ---------- | ----- | ----------------------- |
- * | local.taken[]          | device/process  | producers  | 1, 7  | atomic or acquire /     |
- * |                        |                 |            |       | atomic and release      |
- * | local.abandoned[]      | device/process  | producers  | giving up / adopting | same       |
- * | local.slot[s]          | device/process  | slot owner | 1 - 7 | plain, under taken[]    |
- * | local.ticket[r]        | device/process  | producers  | 3     | atomic add, relaxed     |
- * | cell[s]                | channel memory  | slot owner | 2     | plain, before entry     |
- * | chunk bytes (put)      | arena           | slot owner | 2     | plain, before entry     |
- * | side chunk bytes       | arena           | slot owner | 2     | plain, before entry     |
- * | ring[r][t % size]      | channel memory  | owner of ticket t | 3 | release; worker's   |
- * |                        |                 |            |       | acquire in take         |
- * | result[s]              | channel memory  | worker     | 5     | plain, before reply     |
- * | side chunk bytes (out) | arena           | worker     | 5     | plain, before reply     |
- * | chunk bytes (get)      | arena           | worker     | <= 5  | plain, before reply     |
- * | reply[s]               | channel memory  | worker     | 5     | release; producer's     |
- * |                        |                 |            |       | acquire in test         |
- * | release[s]             | channel memory  | slot owner | 6     | release; worker's       |
- * |                        |                 |            |       | acquire in hold sweep   |
- * | header.state           | channel memory  | runtime    | stop  | release; acquire in wait|
+ * | word                   | lives in        | written by | when  | order,
+ * partner          | | ---------------------- | --------------- | ---------- |
+ * ----- | ----------------------- | | local.taken[]          | device/process
+ * | producers  | 1, 7  | atomic or acquire /     | |                        |
+ * |            |       | atomic and release      | | local.abandoned[]      |
+ * device/process  | producers  | giving up / adopting | same       | |
+ * local.slot[s]          | device/process  | slot owner | 1 - 7 | plain, under
+ * taken[]    | | local.ticket[r]        | device/process  | producers  | 3 |
+ * atomic add, relaxed     | | cell[s]                | channel memory  | slot
+ * owner | 2     | plain, before entry     | | chunk bytes (put)      | arena |
+ * slot owner | 2     | plain, before entry     | | side chunk bytes       |
+ * arena           | slot owner | 2     | plain, before entry     | | ring[r][t
+ * % size]      | channel memory  | owner of ticket t | 3 | release; worker's |
+ * |                        |                 |            |       | acquire in
+ * take         | | result[s]              | channel memory  | worker     | 5 |
+ * plain, before reply     | | side chunk bytes (out) | arena           | worker
+ * | 5     | plain, before reply     | | chunk bytes (get)      | arena | worker
+ * | <= 5  | plain, before reply     | | reply[s]               | channel memory
+ * | worker     | 5     | release; producer's     | |                        |
+ * |            |       | acquire in test         | | release[s]             |
+ * channel memory  | slot owner | 6     | release; worker's       | | | | | |
+ * acquire in hold sweep   | | header.state           | channel memory  |
+ * runtime    | stop  | release; acquire in wait|
  *
  * Read-modify-writes touch only local memory: a GPU's read-modify-write on
  * host memory is not atomic towards the CPU.
@@ -107,24 +110,24 @@
 #define SL_POOL_ADMIN 1u /* chunks, no-op */
 
 enum sl_store_method {
-    SL_STORE_TAG = 0,     /* name -> id; creates unless SL_F_EXISTING */
-    SL_STORE_PUT = 1,     /* bytes into a blob */
-    SL_STORE_GET = 2,     /* a range of a blob */
-    SL_STORE_DEL = 3,     /* delete a blob */
-    SL_STORE_SIZE = 4,    /* size of a blob */
-    SL_STORE_STAT = 5,    /* struct sl_stat of a blob, into the side chunk */
+    SL_STORE_TAG = 0,      /* name -> id; creates unless SL_F_EXISTING */
+    SL_STORE_PUT = 1,      /* bytes into a blob */
+    SL_STORE_GET = 2,      /* a range of a blob */
+    SL_STORE_DEL = 3,      /* delete a blob */
+    SL_STORE_SIZE = 4,     /* size of a blob */
+    SL_STORE_STAT = 5,     /* struct sl_stat of a blob, into the side chunk */
     SL_STORE_TAG_SIZE = 6, /* bytes and blobs of a tag, all containers */
-    SL_STORE_TAG_DEL = 7, /* delete a tag and its blobs, all containers */
-    SL_STORE_LIST = 8,    /* names of a tag's blobs in one container */
-    SL_STORE_TAGS = 9,    /* names and ids of tags */
-    SL_STORE_FLUSH = 10,  /* all volatile bytes to a persistent tier, synced */
+    SL_STORE_TAG_DEL = 7,  /* delete a tag and its blobs, all containers */
+    SL_STORE_LIST = 8,     /* names of a tag's blobs in one container */
+    SL_STORE_TAGS = 9,     /* names and ids of tags */
+    SL_STORE_FLUSH = 10,   /* all volatile bytes to a persistent tier, synced */
     SL_STORE_METHODS = 11
 };
 
 enum sl_admin_method {
     SL_ADMIN_NOOP = 0,
     SL_ADMIN_CHUNK = 1, /* gives back cell.chunk (if any), lends one of class */
-    SL_ADMIN_LIST = 2,  /* lends cell.size chunks of class, into the side list */
+    SL_ADMIN_LIST = 2, /* lends cell.size chunks of class, into the side list */
     SL_ADMIN_METHODS = 3
 };
 
@@ -140,23 +143,23 @@ enum sl_cell_flag {
 
 /** One task as it is submitted. Integers are little endian. */
 struct sl_cell {
-    uint32_t seq;      /* use count of the slot, echoed in the reply */
-    uint16_t pool;     /* SL_POOL_* or a user's pool */
+    uint32_t seq;  /* use count of the slot, echoed in the reply */
+    uint16_t pool; /* SL_POOL_* or a user's pool */
     uint16_t method;
     uint16_t container; /* = key hash % n_lanes, or chosen; lane = container */
-    uint16_t flags;    /* enum sl_cell_flag */
-    uint8_t name_len;  /* store: bytes of name */
-    uint8_t klass;     /* log2 of the bytes of `chunk`, 12..20 */
-    uint8_t persist;   /* 0, 1, 2: FEATURES A12 */
-    uint8_t codec;     /* 0: none */
-    uint64_t tag;      /* tag id */
-    uint64_t offset;   /* bytes into the blob; LIST, TAGS: cursor */
-    uint64_t size;     /* bytes of payload or range; user task: its bytes */
-    uint64_t chunk;    /* arena offset of the payload chunk; 0: none */
-    uint64_t side;     /* arena offset of the side chunk; 0: none */
-    uint16_t score;    /* 0..1000, SL_SCORE_AUTO */
-    uint16_t context;  /* free for the user, kept with the blob */
-    uint32_t reserved; /* 0 */
+    uint16_t flags;     /* enum sl_cell_flag */
+    uint8_t name_len;   /* store: bytes of name */
+    uint8_t klass;      /* log2 of the bytes of `chunk`, 12..20 */
+    uint8_t persist;    /* 0, 1, 2: FEATURES A12 */
+    uint8_t codec;      /* 0: none */
+    uint64_t tag;       /* tag id */
+    uint64_t offset;    /* bytes into the blob; LIST, TAGS: cursor */
+    uint64_t size;      /* bytes of payload or range; user task: its bytes */
+    uint64_t chunk;     /* arena offset of the payload chunk; 0: none */
+    uint64_t side;      /* arena offset of the side chunk; 0: none */
+    uint16_t score;     /* 0..1000, SL_SCORE_AUTO */
+    uint16_t context;   /* free for the user, kept with the blob */
+    uint32_t reserved;  /* 0 */
     uint8_t body[SL_CELL_BODY];
 };
 SL_STATIC_ASSERT(sizeof(struct sl_cell) == SL_CELL_BYTES,
@@ -250,7 +253,7 @@ struct sl_stat {
     uint16_t context;
     uint8_t persist;
     uint8_t codec;
-    uint8_t n_tiers;   /* used entries of tier[] */
+    uint8_t n_tiers; /* used entries of tier[] */
     uint8_t reserved[5];
     struct {
         char kind[8];   /* "pinned", "ram", "file", "null" */
@@ -260,8 +263,8 @@ struct sl_stat {
 
 /** Header of one name in the answer of LIST and TAGS; entries are packed. */
 struct sl_list_entry {
-    uint64_t id;   /* TAGS: tag id; LIST: size of the blob */
-    uint8_t len;   /* bytes of name that follow */
+    uint64_t id; /* TAGS: tag id; LIST: size of the blob */
+    uint8_t len; /* bytes of name that follow */
 } __attribute__((packed));
 
 /* ---- channel memory ---- */
@@ -288,13 +291,14 @@ struct sl_channel_header {
     uint64_t bytes;
 };
 
-/** What a slot's owner keeps between its tasks, in the producer's own memory. */
+/** What a slot's owner keeps between its tasks, in the producer's own memory.
+ */
 struct sl_slot_local {
-    uint64_t chunk;   /* empty chunk held, 0: none */
-    uint64_t side;    /* 4 KiB side chunk held, 0: none */
-    uint32_t seq;     /* use count */
-    uint8_t klass;    /* log2 of the bytes of `chunk` */
-    uint8_t kind;     /* enum sl_kind of the task in flight, for adopters */
+    uint64_t chunk; /* empty chunk held, 0: none */
+    uint64_t side;  /* 4 KiB side chunk held, 0: none */
+    uint32_t seq;   /* use count */
+    uint8_t klass;  /* log2 of the bytes of `chunk` */
+    uint8_t kind;   /* enum sl_kind of the task in flight, for adopters */
     uint8_t reserved[2];
 };
 

@@ -25,6 +25,14 @@ static inline uint64_t clock_real_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/** The same to a few milliseconds, for a fifth of the cost. */
+static inline uint64_t clock_stamp_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME_COARSE, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 /** A pause inside a spin loop. */
 static inline void clock_relax(void)
 {

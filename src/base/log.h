@@ -9,7 +9,8 @@
 
 enum sl_log_level { SL_LOG_ERROR = 0, SL_LOG_WARN = 1, SL_LOG_INFO = 2 };
 
-typedef void (*sl_log_fn)(void *user, enum sl_log_level level, const char *line);
+typedef void (*sl_log_fn)(void *user, enum sl_log_level level,
+                          const char *line);
 
 /** Sets the sink, before a runtime is opened; null drops. */
 void log_sink(sl_log_fn fn, void *user);

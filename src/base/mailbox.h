@@ -4,7 +4,8 @@
  * Messages between CPU threads: many senders, one receiver, no lock.
  *
  * A lock-free stack that the receiver takes whole and turns round, so each
- * sender's messages arrive in its order. Messages are the sender's memory until they ran.
+ * sender's messages arrive in its order. Messages are the sender's memory until
+ * they ran.
  */
 #ifndef SLUICE_MAILBOX_H
 #define SLUICE_MAILBOX_H
@@ -26,8 +27,8 @@ static inline void mailbox_post(struct mailbox *b, struct message *m)
     struct message *old = __atomic_load_n(&b->head, __ATOMIC_RELAXED);
     do {
         m->next = old; /* relaxed is enough: the exchange below publishes it */
-    } while (!__atomic_compare_exchange_n(&b->head, &old, m, 1, __ATOMIC_RELEASE,
-                                          __ATOMIC_RELAXED));
+    } while (!__atomic_compare_exchange_n(&b->head, &old, m, 1,
+                                          __ATOMIC_RELEASE, __ATOMIC_RELAXED));
 }
 
 static inline int mailbox_ready(const struct mailbox *b)

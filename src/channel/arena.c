@@ -90,6 +90,8 @@ static int map_words(struct arena *a)
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return arena_fail("mapping state words");
+    /* Only a wish; the words of blobs are touched at random (base/mem.h). */
+    madvise(p, total, MADV_HUGEPAGE);
     a->words_map = p;
     a->words_bytes = total;
     for (uint32_t k = CLASS_MIN; k <= CLASS_MAX; k++) {
@@ -258,6 +260,12 @@ int chunk_is_lent(struct arena *a, uint64_t at, uint32_t channel,
         return 0;
     *klass = k;
     return 1;
+}
+
+void chunk_prefetch(const struct arena *a, uint64_t at, uint32_t klass)
+{
+    if (klass >= CLASS_MIN && klass <= CLASS_MAX && at < a->bytes)
+        __builtin_prefetch(chunk_word(a, klass, at), 1);
 }
 
 uint32_t chunk_class(const struct arena *a, uint64_t at)

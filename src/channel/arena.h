@@ -84,6 +84,8 @@ int chunk_adopt(struct arena *a, uint64_t at, uint32_t channel,
  *  value is safe; *klass on success. */
 int chunk_is_lent(struct arena *a, uint64_t at, uint32_t channel,
                   uint32_t *klass);
+/** Fetches a chunk's state into the cache; any values are safe. */
+void chunk_prefetch(const struct arena *a, uint64_t at, uint32_t klass);
 /** Class of a live chunk of the caller's. */
 uint32_t chunk_class(const struct arena *a, uint64_t at);
 /** Adds a reference; the caller has one. */

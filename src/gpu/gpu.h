@@ -29,10 +29,10 @@ struct gpu_stream;
 struct gpu_info {
     char name[96];
     int ordinal;
-    uint32_t sms;         /* multiprocessors; CPUs for host */
-    uint32_t cc;          /* compute capability x 10, 0 for host */
+    uint32_t sms; /* multiprocessors; CPUs for host */
+    uint32_t cc;  /* compute capability x 10, 0 for host */
     uint64_t mem_bytes;
-    int numa_node;        /* -1 unknown */
+    int numa_node; /* -1 unknown */
     char pci[16];
 };
 
@@ -44,7 +44,7 @@ struct gpu_dim {
 struct gpu_launch {
     const char *kernel; /* name in kernels/table.h */
     struct gpu_dim grid, block;
-    const void *args;   /* the kernel's one struct */
+    const void *args; /* the kernel's one struct */
     size_t args_bytes;
 };
 

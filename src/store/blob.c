@@ -26,8 +26,7 @@ void shard_discharge(struct shard *sh, uint64_t bytes)
 {
     sh->credit += bytes;
     if (sh->credit > 2u * sh->credit_step) {
-        arena_discharge(sh->store->config.arena,
-                        sh->credit - sh->credit_step);
+        arena_discharge(sh->store->config.arena, sh->credit - sh->credit_step);
         sh->credit = sh->credit_step;
     }
 }
@@ -125,7 +124,7 @@ void blob_publish(struct shard *sh, struct blob *b, struct merged *m)
 int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
                 struct blob **out)
 {
-    struct blob *b = calloc(1, sizeof(*b) + t->cell.name_len);
+    struct blob *b = mem_record(&sh->records, blob_bytes(t->cell.name_len));
     if (!b)
         return SL_ENOMEM;
     b->hash = t->hash;
@@ -135,14 +134,14 @@ int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
     b->score = t->cell.score;
     b->name_len = t->cell.name_len;
     memcpy(b->name, t->name, b->name_len);
-    b->created_ns = clock_real_ns();
+    b->created_ns = clock_stamp_ns();
     if (tag_link(tag, b)) {
-        free(b);
+        mem_record_free(&sh->records, b, blob_bytes(b->name_len));
         return SL_ENOMEM;
     }
     if (table_insert(&sh->index, b)) {
         tag_unlink(b);
-        free(b);
+        mem_record_free(&sh->records, b, blob_bytes(b->name_len));
         return SL_ENOMEM;
     }
     *out = b;
@@ -169,7 +168,7 @@ void blob_destroy(struct shard *sh, struct blob *b)
     tag_unlink(b);
     if (b->ext != &b->one)
         free(b->ext);
-    free(b);
+    mem_record_free(&sh->records, b, blob_bytes(b->name_len));
     serve_again(sh, wait);
 }
 
@@ -178,7 +177,7 @@ void blob_touch(struct blob *b, uint64_t size)
     b->tag->bytes += size - b->size; /* wraps rightly when it shrinks */
     b->size = size;
     b->version++;
-    b->changed_ns = clock_real_ns();
+    b->changed_ns = clock_stamp_ns();
 }
 
 void blob_wait(struct blob *b, struct sl_task *t)

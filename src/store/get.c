@@ -211,7 +211,8 @@ static int get_short(struct shard *sh, struct sl_task *t,
 }
 
 /* The blob of a request that readers may see. */
-static int get_find(struct shard *sh, const struct sl_task *t, struct blob **out)
+static int get_find(struct shard *sh, const struct sl_task *t,
+                    struct blob **out)
 {
     struct blob *b = table_find(&sh->index, t);
     if (!b || b->version == 0)
@@ -268,8 +269,8 @@ static void stat_extents(const struct blob *b, struct sl_stat *s)
     for (uint32_t i = 0; i < b->n; i++) {
         const struct extent *e = &b->ext[i];
         bytes[e->target] += e->len;
-        s->stored += e->target == TARGET_PINNED ? UINT64_C(1) << e->klass
-                                                : e->stored;
+        s->stored +=
+            e->target == TARGET_PINNED ? UINT64_C(1) << e->klass : e->stored;
     }
     for (uint32_t k = 0; k < TARGETS; k++) {
         if (!bytes[k])

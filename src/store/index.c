@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
 #include "store/shard.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* Grows at three quarters; 256 KiB for each shard at first. */
@@ -9,7 +9,7 @@
 
 int table_create(struct table *t)
 {
-    t->at = calloc(TABLE_FIRST, sizeof(*t->at));
+    t->at = mem_map(TABLE_FIRST * sizeof(*t->at));
     if (!t->at)
         return SL_ENOMEM;
     t->mask = TABLE_FIRST - 1u;
@@ -19,7 +19,7 @@ int table_create(struct table *t)
 
 void table_destroy(struct table *t)
 {
-    free(t->at);
+    mem_unmap(t->at, (t->mask + 1u) * sizeof(*t->at));
     t->at = NULL;
 }
 
@@ -39,6 +39,14 @@ struct blob *table_find(const struct table *t, const struct sl_task *task)
     return NULL;
 }
 
+struct blob *table_guess(const struct table *t, uint64_t lo)
+{
+    uint64_t i = lo & t->mask;
+    while (t->at[i].blob && t->at[i].lo != lo)
+        i = (i + 1u) & t->mask;
+    return t->at[i].blob;
+}
+
 static void place(struct index_entry *at, uint64_t mask, struct index_entry e)
 {
     uint64_t i = e.lo & mask;
@@ -50,13 +58,13 @@ static void place(struct index_entry *at, uint64_t mask, struct index_entry e)
 static int grow(struct table *t)
 {
     uint64_t size = (t->mask + 1u) * 2u;
-    struct index_entry *at = calloc(size, sizeof(*at));
+    struct index_entry *at = mem_map(size * sizeof(*at));
     if (!at)
         return SL_ENOMEM;
     for (uint64_t i = 0; i <= t->mask; i++)
         if (t->at[i].blob)
             place(at, size - 1u, t->at[i]);
-    free(t->at);
+    mem_unmap(t->at, (t->mask + 1u) * sizeof(*t->at));
     t->at = at;
     t->mask = size - 1u;
     return 0;

@@ -197,8 +197,7 @@ static int put_flip(struct shard *sh, struct sl_task *t, struct blob *b,
     } else {
         for (uint32_t i = first; i < end; i++)
             extent_free(sh, &b->ext[i]);
-        memmove(&b->ext[first + 1u], &b->ext[end],
-                (b->n - end) * sizeof(e));
+        memmove(&b->ext[first + 1u], &b->ext[end], (b->n - end) * sizeof(e));
         b->ext[first] = e;
         b->n = b->n + 1u - (end - first);
     }

@@ -22,6 +22,7 @@
 #ifndef SLUICE_SHARD_H
 #define SLUICE_SHARD_H
 
+#include "base/mem.h"
 #include "store/meta.h"
 #include "store/store.h"
 
@@ -33,14 +34,14 @@
 #define IN_PLACE_BYTES 65536u
 
 struct extent {
-    uint64_t off; /* in the blob */
-    uint64_t loc; /* chunk in the arena, or offset in the target */
-    uint64_t sum; /* XXH3-64 of `len` bytes; units only */
-    uint32_t len; /* bytes of the blob */
-    uint32_t skip; /* first byte in the chunk; 0 for units */
+    uint64_t off;    /* in the blob */
+    uint64_t loc;    /* chunk in the arena, or offset in the target */
+    uint64_t sum;    /* XXH3-64 of `len` bytes; units only */
+    uint32_t len;    /* bytes of the blob */
+    uint32_t skip;   /* first byte in the chunk; 0 for units */
     uint32_t stored; /* bytes taken from the target */
-    uint8_t target; /* enum store_target */
-    uint8_t klass;  /* chunk's class; 0 for units */
+    uint8_t target;  /* enum store_target */
+    uint8_t klass;   /* chunk's class; 0 for units */
     uint16_t codec;
 };
 
@@ -50,7 +51,7 @@ struct blob {
     struct sl_hash hash;
     struct tag *tag;
     uint64_t size;
-    uint64_t version; /* 0: being created, readers do not see it */
+    uint64_t version;   /* 0: being created, readers do not see it */
     struct extent *ext; /* &one, or allocated */
     uint32_t n, cap;
     struct extent one;
@@ -58,9 +59,9 @@ struct blob {
     uint64_t created_ns, changed_ns;
     uint32_t tag_pos; /* in tag->blobs */
     uint16_t score, context;
-    uint8_t persist; /* level that its bytes have */
+    uint8_t persist;  /* level that its bytes have */
     uint8_t recorded; /* metadata holds a record */
-    uint8_t busy;    /* a writer is under way */
+    uint8_t busy;     /* a writer is under way */
     uint8_t name_len;
     char name[];
 };
@@ -69,11 +70,11 @@ struct tag {
     uint64_t id;
     struct blob **blobs; /* of this shard */
     uint32_t n, cap;
-    uint64_t bytes; /* of them */
-    struct sl_task *wait; /* at home: who asked while it was being created */
+    uint64_t bytes;         /* of them */
+    struct sl_task *wait;   /* at home: who asked while it was being created */
     struct scatter *ending; /* the delete that waits for the last blob */
-    uint8_t ready;  /* all shards know it (and it is recorded) */
-    uint8_t dead;   /* being deleted */
+    uint8_t ready;          /* all shards know it (and it is recorded) */
+    uint8_t dead;           /* being deleted */
     uint8_t len;
     char name[];
 };
@@ -96,6 +97,7 @@ struct limbo {
 
 struct shard {
     struct store *store;
+    struct mem_pool records; /* blobs */
     struct store_env env;
     uint32_t id;
     struct table index;
@@ -122,8 +124,8 @@ struct store {
 static inline struct tier_port *shard_port(const struct shard *sh, int target)
 {
     const struct store *s = sh->store;
-    return s->ports[(uint32_t)target * (s->config.n_workers + 1u) +
-                    sh->env.worker];
+    return s
+        ->ports[(uint32_t)target * (s->config.n_workers + 1u) + sh->env.worker];
 }
 
 static inline uint8_t *shard_arena(const struct shard *sh)
@@ -135,6 +137,8 @@ static inline uint8_t *shard_arena(const struct shard *sh)
 int table_create(struct table *t);
 void table_destroy(struct table *t);
 struct blob *table_find(const struct table *t, const struct sl_task *task);
+/** The blob that has half of the hash, or null; does not touch it. */
+struct blob *table_guess(const struct table *t, uint64_t lo);
 int table_insert(struct table *t, struct blob *b); /* SL_ENOMEM */
 void table_remove(struct table *t, const struct blob *b);
 
@@ -150,12 +154,17 @@ int tag_link(struct tag *t, struct blob *b);
 void tag_unlink(struct blob *b);
 /** Of a dead tag: destroys what no writer holds. */
 void tag_reap(struct shard *sh, struct tag *tag);
-/** Of a dead tag: when the last blob has gone, lets the delete go on; the tag may be freed. */
+/** Of a dead tag: when the last blob has gone, lets the delete go on; the tag
+ * may be freed. */
 void tag_gone(struct shard *sh, struct tag *tag);
 int store_tag(struct sl_task *t, void *container);
 int store_tag_del(struct sl_task *t, void *container);
 
 /* ---- blob.c ---- */
+static inline size_t blob_bytes(uint32_t name_len)
+{
+    return sizeof(struct blob) + name_len;
+}
 int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
                 struct blob **out);
 /** Unlinks, frees extents and the record; waiting writers are served again. */
@@ -233,8 +242,8 @@ struct change {
 };
 /** Fills in a META_PUT_BLOB of b with other extents; its done and user are the
  *  caller's to set. SL_ENOMEM. */
-int change_blob(struct shard *sh, const struct blob *b,
-                const struct merged *m, struct change **out);
+int change_blob(struct shard *sh, const struct blob *b, const struct merged *m,
+                struct change **out);
 void change_submit(struct change *c);
 void change_release(struct change *c);
 

@@ -10,12 +10,11 @@
 #include <time.h>
 
 int (*const store_methods[SL_STORE_METHODS])(struct sl_task *, void *) = {
-    [SL_STORE_TAG] = store_tag,       [SL_STORE_PUT] = store_put,
-    [SL_STORE_GET] = store_get,       [SL_STORE_DEL] = store_del,
-    [SL_STORE_SIZE] = store_size,     [SL_STORE_STAT] = store_stat,
-    [SL_STORE_TAG_SIZE] = store_tag_size,
-    [SL_STORE_TAG_DEL] = store_tag_del,
-    [SL_STORE_LIST] = store_list,     [SL_STORE_TAGS] = store_tags,
+    [SL_STORE_TAG] = store_tag,           [SL_STORE_PUT] = store_put,
+    [SL_STORE_GET] = store_get,           [SL_STORE_DEL] = store_del,
+    [SL_STORE_SIZE] = store_size,         [SL_STORE_STAT] = store_stat,
+    [SL_STORE_TAG_SIZE] = store_tag_size, [SL_STORE_TAG_DEL] = store_tag_del,
+    [SL_STORE_LIST] = store_list,         [SL_STORE_TAGS] = store_tags,
     [SL_STORE_FLUSH] = store_flush,
 };
 
@@ -99,8 +98,7 @@ static int sync_port(struct store *s)
     struct tier *tier = s->tiers[TARGET_FILE];
     uint32_t last = s->config.n_workers;
     if (tier)
-        return tier->ops->port_open(tier, last,
-                                    port_at(s, TARGET_FILE, last));
+        return tier->ops->port_open(tier, last, port_at(s, TARGET_FILE, last));
     log_error("store: file_bytes is 0, a data directory needs a file tier");
     return SL_ECONFIG;
 }
@@ -128,9 +126,8 @@ int store_open(const struct store_config *c, struct store **out)
         rc = SL_ECONFIG;
     }
     if (!rc && s->dir) {
-        struct meta_config m = {.dir = s->dir->path,
-                                .sync = sync_data,
-                                .user = s};
+        struct meta_config m = {
+            .dir = s->dir->path, .sync = sync_data, .user = s};
         rc = sync_port(s);
         if (!rc)
             rc = meta_open(&m, &s->meta);
@@ -170,8 +167,8 @@ int store_attach(struct store *s, const struct store_env *env)
         struct tier *tier = s->tiers[t];
         if (!tier)
             continue;
-        int rc = tier->ops->port_open(tier, env->worker,
-                                      port_at(s, t, env->worker));
+        int rc =
+            tier->ops->port_open(tier, env->worker, port_at(s, t, env->worker));
         if (rc)
             return rc;
     }
@@ -209,10 +206,13 @@ void shard_destroy(struct shard *sh)
 {
     for (uint64_t i = 0; i <= sh->index.mask; i++) {
         struct blob *b = sh->index.at[i].blob;
-        if (b && b->ext != &b->one)
+        if (!b)
+            continue;
+        if (b->ext != &b->one)
             free(b->ext);
-        free(b);
+        mem_record_free(&sh->records, b, blob_bytes(b->name_len));
     }
+    mem_pool_destroy(&sh->records);
     table_destroy(&sh->index);
     tags_destroy(sh);
     free(sh->limbo[0].at);
@@ -228,6 +228,25 @@ void shard_prepare(struct shard *sh, struct sl_task *t)
     uint64_t tag = t->cell.method == SL_STORE_TAG ? 0 : t->cell.tag;
     t->hash = sl_key_hash(tag, t->name, t->cell.name_len);
     __builtin_prefetch(&sh->index.at[t->hash.lo & sh->index.mask]);
+}
+
+void shard_peek(struct shard *sh, const struct sl_task *t)
+{
+    const char *b = (const char *)table_guess(&sh->index, t->hash.lo);
+    if (!b)
+        return;
+    __builtin_prefetch(b);
+    __builtin_prefetch(b + 64);
+    __builtin_prefetch(b + 128);
+}
+
+void shard_peek_chunk(struct shard *sh, const struct sl_task *t)
+{
+    const struct blob *b = table_guess(&sh->index, t->hash.lo);
+    if (b && b->n == 1u && b->ext == &b->one && b->one.target == TARGET_PINNED)
+        chunk_prefetch(sh->store->config.arena, b->one.loc, b->one.klass);
+    if (t->cell.chunk)
+        chunk_prefetch(sh->store->config.arena, t->cell.chunk, t->cell.klass);
 }
 
 unsigned store_poll(struct store *s, uint32_t worker)

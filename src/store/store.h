@@ -68,6 +68,10 @@ extern int (*const store_methods[SL_STORE_METHODS])(struct sl_task *, void *);
 /** Checks what all methods need (name, side) and prefetches; a batch is
  * prepared before it is served. */
 void shard_prepare(struct shard *sh, struct sl_task *t);
+/** After all of a batch are prepared: fetches the blob, then its chunk's state,
+ *  so that serving finds both in the cache. Named methods only. */
+void shard_peek(struct shard *sh, const struct sl_task *t);
+void shard_peek_chunk(struct shard *sh, const struct sl_task *t);
 /** Completions of a worker's ports; returns how many. */
 unsigned store_poll(struct store *s, uint32_t worker);
 /** Requests of a worker's ports that are in flight (the worker must not sleep

@@ -97,8 +97,7 @@ int unit_write(struct unit_io *u, int target, uint8_t *buf)
 static int verify(const struct unit_io *u)
 {
     const struct extent *e = u->e;
-    if (e->target == TARGET_NULL ||
-        XXH3_64bits(u->io.buf, e->len) == e->sum)
+    if (e->target == TARGET_NULL || XXH3_64bits(u->io.buf, e->len) == e->sum)
         return 0;
     log_error("store: checksum of %u bytes at %llu of target %u is wrong",
               e->len, (unsigned long long)e->loc, e->target);

@@ -19,12 +19,12 @@
  */
 
 struct piece {
-    uint64_t off;   /* in the blob */
+    uint64_t off; /* in the blob */
     uint64_t chunk;
     uint32_t len, skip;
     uint8_t klass;
     uint8_t own;
-    uint8_t load;   /* its bytes come from `old` first */
+    uint8_t load; /* its bytes come from `old` first */
     struct extent old;
     struct unit_io io;
 };
@@ -35,7 +35,7 @@ struct update {
     struct sl_task *t; /* null: only persist */
     void (*done)(void *user, int code);
     void *user;
-    uint64_t lo, hi;   /* range of the put */
+    uint64_t lo, hi;            /* range of the put */
     uint64_t list[SL_LIST_MAX]; /* chunks of a listed put, ours until placed */
     uint32_t n_list;
     struct piece *piece;
@@ -45,7 +45,7 @@ struct update {
     uint8_t persist;
     uint8_t replace;
     uint8_t adopted; /* the producer's chunk is ours */
-    uint32_t try_at;  /* index into the store's order */
+    uint32_t try_at; /* index into the store's order */
     uint32_t tried;
     struct extent *made;
     struct unit_io *units;
@@ -120,8 +120,7 @@ static void record(struct update *u)
 {
     struct blob *b = u->b;
     struct change *c;
-    int rc = b->tag->dead ? SL_ENOTAG
-                          : change_blob(u->sh, b, &u->merged, &c);
+    int rc = b->tag->dead ? SL_ENOTAG : change_blob(u->sh, b, &u->merged, &c);
     if (rc) {
         drop_made(u);
         end(u, rc);
@@ -193,8 +192,8 @@ static int align_piece(struct update *u, struct piece *p)
     uint8_t klass = class_for(p->len < TIER_BLOCK ? TIER_BLOCK : p->len);
     if (chunk_alloc(u->sh->env.cache, klass, &at))
         return SL_ENOMEM;
-    memcpy(shard_arena(u->sh) + at,
-           shard_arena(u->sh) + p->chunk + p->skip, p->len);
+    memcpy(shard_arena(u->sh) + at, shard_arena(u->sh) + p->chunk + p->skip,
+           p->len);
     if (p->own)
         chunk_unref(u->sh->env.cache, p->chunk);
     p->chunk = at;
@@ -519,8 +518,8 @@ static int add_new(struct update *u, uint64_t from, uint64_t to)
         return add_new_inline(u, from, to);
     if (!(c->flags & SL_F_LIST)) {
         struct piece *p = add_piece(u);
-        chunk_is_lent(u->sh->store->config.arena, c->chunk,
-                      u->t->channel->id, &klass);
+        chunk_is_lent(u->sh->store->config.arena, c->chunk, u->t->channel->id,
+                      &klass);
         p->off = from;
         p->len = (uint32_t)(to - from);
         p->chunk = c->chunk;
@@ -590,8 +589,8 @@ static int adopt_list(struct update *u)
         uint64_t at;
         uint32_t klass = 0;
         memcpy(&at, t->side + SL_SIDE_LIST + i * sizeof(at), sizeof(at));
-        int rc = chunk_adopt(u->sh->store->config.arena, at, t->channel->id,
-                             &klass);
+        int rc =
+            chunk_adopt(u->sh->store->config.arena, at, t->channel->id, &klass);
         if (rc)
             return rc;
         u->list[u->n_list++] = at;
@@ -641,8 +640,8 @@ int update_put(struct shard *sh, struct sl_task *t, struct blob *b)
     u->replace = (t->cell.flags & SL_F_REPLACE) != 0;
     u->persist = t->cell.persist > b->persist ? t->cell.persist : b->persist;
     if (t->cell.score != SL_SCORE_AUTO && s->n_order)
-        u->try_at = (SL_SCORE_ONE - t->cell.score) * s->n_order /
-                    (SL_SCORE_ONE + 1u);
+        u->try_at =
+            (SL_SCORE_ONE - t->cell.score) * s->n_order / (SL_SCORE_ONE + 1u);
     return start(u);
 }
 

@@ -244,6 +244,29 @@ int task_prepare(struct sl_task *t, uint32_t lane)
     return rc;
 }
 
+static struct shard *named_shard(const struct sl_task *t)
+{
+    const struct sl_cell *c = &t->cell;
+    if (c->pool != SL_POOL_STORE || !(NAMED >> c->method & 1u))
+        return NULL;
+    return pools_at(task_env_of(t)->pools, SL_POOL_STORE)
+        ->containers[c->container];
+}
+
+void task_peek(const struct sl_task *t)
+{
+    struct shard *sh = named_shard(t);
+    if (sh)
+        shard_peek(sh, t);
+}
+
+void task_peek_chunk(const struct sl_task *t)
+{
+    struct shard *sh = named_shard(t);
+    if (sh)
+        shard_peek_chunk(sh, t);
+}
+
 /* ---- serve and finish ---- */
 
 void task_serve(struct sl_task *t)

@@ -104,6 +104,9 @@ struct sl_task *task_new(struct task_env *env, struct task_source *source);
 /** Copies the side chunk, checks, prefetches. `lane`: the one it came by.
  *  0 or a code for task_reject. */
 int task_prepare(struct sl_task *t, uint32_t lane);
+/** After all of a batch are prepared: fetches what serving will touch. */
+void task_peek(const struct sl_task *t);
+void task_peek_chunk(const struct sl_task *t);
 /** Calls the method; replies unless that keeps the task. */
 void task_serve(struct sl_task *t);
 /** Replies to a task that no method saw: its chunks stay the producer's, or

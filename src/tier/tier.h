@@ -39,12 +39,12 @@ struct tier;
 struct tier_port;
 
 struct tier_config {
-    const char *kind;     /* "ram", "file", "null", "fault" */
-    const char *name;     /* of the target, for messages */
-    const char *path;     /* file: created if absent */
-    uint64_t capacity;    /* bytes, rounded down to TIER_BLOCK */
-    uint32_t n_ports;     /* workers */
-    uint32_t queue_depth; /* requests in flight per port, 0: 128 */
+    const char *kind;      /* "ram", "file", "null", "fault" */
+    const char *name;      /* of the target, for messages */
+    const char *path;      /* file: created if absent */
+    uint64_t capacity;     /* bytes, rounded down to TIER_BLOCK */
+    uint32_t n_ports;      /* workers */
+    uint32_t queue_depth;  /* requests in flight per port, 0: 128 */
     uint64_t lock_wait_ns; /* file: how long open waits for its lock */
 };
 

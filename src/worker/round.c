@@ -11,8 +11,13 @@ static uint32_t load_batch(struct worker *w, struct served *s, uint32_t ring,
     struct channel *c = s->source.channel;
     uint32_t slots[BATCH];
     uint32_t n = channel_take(c, ring, slots, task_reserve(&w->env, max));
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         __builtin_prefetch(&c->cells[slots[i]]);
+        __builtin_prefetch(&c->cells[slots[i]].body);
+        /* The producer polls these: to own them again takes a while. */
+        __builtin_prefetch(&c->replies[slots[i]], 1);
+        __builtin_prefetch(&c->results[slots[i]], 1);
+    }
     for (uint32_t i = 0; i < n; i++) {
         tasks[i] = task_new(&w->env, &s->source);
         channel_load(c, slots[i], tasks[i]);
@@ -20,8 +25,8 @@ static uint32_t load_batch(struct worker *w, struct served *s, uint32_t ring,
     return n;
 }
 
-/* Prepares all, then serves all: what the first pass prefetches has arrived
- * when the second one needs it. */
+/* In passes over the whole batch: what one pass prefetches has arrived when
+ * the next one needs it. */
 static uint32_t serve_ring(struct worker *w, struct served *s, uint32_t ring)
 {
     struct channel *c = s->source.channel;
@@ -45,6 +50,11 @@ static uint32_t serve_ring(struct worker *w, struct served *s, uint32_t ring)
         else
             tasks[good++] = tasks[i];
     }
+    /* One task has nobody to overlap its misses with. */
+    for (uint32_t i = 0; good > 1 && i < good; i++)
+        task_peek(tasks[i]);
+    for (uint32_t i = 0; good > 1 && i < good; i++)
+        task_peek_chunk(tasks[i]);
     for (uint32_t i = 0; i < good; i++)
         task_serve(tasks[i]);
     return n;

@@ -8,8 +8,8 @@
 
 /** A task of any pool. */
 struct sl_call {
-    const void *task;   /* any memory that the caller reads */
-    uint64_t bytes;     /* 1 to SL_TASK_MAX */
+    const void *task; /* any memory that the caller reads */
+    uint64_t bytes;   /* 1 to SL_TASK_MAX */
     uint16_t pool;
     uint16_t method;
     uint16_t container; /* < n_lanes */
@@ -108,23 +108,17 @@ SL_FN int slf_del(const struct sl_dev *d, int form, const struct sl_key *k)
     }                                                                          \
     SL_FN struct sl_future sl_put_begin_##F(                                   \
         const struct sl_dev *d, struct sl_key k, uint64_t offset,              \
-        const void *data, uint64_t size, struct sl_how how)                    \
-    {                                                                          \
+        const void *data, uint64_t size, struct sl_how how) {                  \
         return slf_put(d, FORM, &k, offset, data, size, &how);                 \
-    }                                                                          \
-    SL_FN struct sl_future sl_get_begin_##F(const struct sl_dev *d,            \
-                                            struct sl_key k, uint64_t offset,  \
-                                            void *data, uint64_t size)         \
-    {                                                                          \
+    } SL_FN struct sl_future sl_get_begin_##F(                                 \
+        const struct sl_dev *d, struct sl_key k, uint64_t offset, void *data,  \
+        uint64_t size) {                                                       \
         return slb_begin_get(d, FORM, &k, offset, data, size);                 \
-    }                                                                          \
-    SL_FN struct sl_future sl_task_begin_##F(const struct sl_dev *d,           \
-                                             const struct sl_call *c)          \
-    {                                                                          \
+    } SL_FN struct sl_future sl_task_begin_##F(const struct sl_dev *d,         \
+                                               const struct sl_call *c) {      \
         return slf_task(d, FORM, c);                                           \
-    }                                                                          \
-    SL_FN int sl_wait_##F(const struct sl_dev *d, struct sl_future *f,         \
-                          struct sl_until until)                               \
+    } SL_FN int sl_wait_##F(const struct sl_dev *d, struct sl_future *f,       \
+                            struct sl_until until)                             \
     {                                                                          \
         return slb_wait(d, FORM, f, &until);                                   \
     }                                                                          \

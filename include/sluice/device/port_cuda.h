@@ -156,8 +156,8 @@ SL_FN void slp_nanosleep(uint32_t ns)
 #define SLP_GLOBAL "{ .reg .u64 at;\n\tcvta.to.global.u64 at, %1;\n\t"
 
 /* Acquire takes a slot's words over from their last owner, release hands them
- * on (partners: slp_take and slp_give, slp_or and slp_and of another thread of this
- * device). */
+ * on (partners: slp_take and slp_give, slp_or and slp_and of another thread of
+ * this device). */
 SL_FN uint32_t slp_take(uint32_t *p, uint32_t v)
 {
     uint32_t old;

@@ -22,7 +22,8 @@ SL_FN struct sl_until sl_until_default(const struct sl_dev *d)
 /* A tick is at least half a nanosecond (2 GHz); a slice is at most 33 ms. */
 #define SLS_SLICE_MAX (UINT64_C(1) << 26)
 
-/** Sets when to look at the real clock next: after a quarter of what is left. */
+/** Sets when to look at the real clock next: after a quarter of what is left.
+ */
 SL_FN void sls_slice(struct sl_until *u, uint64_t ticks, uint64_t left_ns)
 {
     uint64_t slice = left_ns / 4u;
@@ -63,8 +64,8 @@ SL_FN int sls_ended(const struct sl_dev *d, struct sl_until *u, uint32_t round)
 SL_FN uint32_t sls_home(const struct sl_dev *d, int form)
 {
     uint32_t words = d->n_slots / 32u;
-    uint32_t warp = slp_block() * ((slp_threads() + 31u) / 32u) +
-                    slp_thread() / 32u;
+    uint32_t warp =
+        slp_block() * ((slp_threads() + 31u) / 32u) + slp_thread() / 32u;
 #if defined(SL_ON_HOST)
     /* A plain thread has no index; its stack's address tells it from others. */
     if (slp_threads() == 1)
@@ -77,7 +78,8 @@ SL_FN uint32_t sls_home(const struct sl_dev *d, int form)
     return (warp % words) * 32u + (warp / words) % 32u;
 }
 
-/** Takes what the reply of an ended task gives: a chunk, or a hold to release. */
+/** Takes what the reply of an ended task gives: a chunk, or a hold to release.
+ */
 SL_FN void sls_settle(const struct sl_dev *d, uint32_t slot, uint32_t seq,
                       uint8_t kind, uint64_t reply)
 {

@@ -11,7 +11,7 @@
 /** What goes into a cell; the fields of struct sl_cell. */
 struct slm_request {
     uint64_t tag, offset, size, chunk, side;
-    const uint8_t *name; /* in the body when name_len > 0 and no SL_F_SIDE */
+    const uint8_t *name;    /* in the body when name_len > 0 and no SL_F_SIDE */
     const uint8_t *payload; /* in the body behind it: inlined bytes */
     uint32_t inlined;
     uint32_t name_len;
@@ -86,14 +86,15 @@ SL_FN void slm_write_cell(const struct sl_dev *d, uint32_t slot, uint32_t seq,
     }
 }
 
-/** Writes the cell and its ring entry; the slot's payload was written before. */
+/** Writes the cell and its ring entry; the slot's payload was written before.
+ */
 SL_FN uint32_t slm_submit(const struct sl_dev *d, uint32_t slot,
                           const struct slm_request *q)
 {
     struct sl_slot_local *l = &d->slots[slot];
     uint32_t ring = q->container + (q->high ? d->n_lanes : 0u);
-    /* The ticket is asked for first, so that it comes while the cell is written;
-     * nothing in between can fail. */
+    /* The ticket is asked for first, so that it comes while the cell is
+     * written; nothing in between can fail. */
     uint64_t t = slp_add(&d->tickets[(uint64_t)ring * 16u], 1u);
     uint32_t seq = l->seq + 1u;
     l->seq = seq;
@@ -106,7 +107,8 @@ SL_FN uint32_t slm_submit(const struct sl_dev *d, uint32_t slot,
     return seq;
 }
 
-/** Polls until the reply of `seq` is there. SL_EAGAIN: tested once, not there. */
+/** Polls until the reply of `seq` is there. SL_EAGAIN: tested once, not there.
+ */
 SL_FN int slm_poll(const struct sl_dev *d, uint32_t slot, uint32_t seq,
                    struct sl_until *u, uint64_t *reply)
 {

@@ -38,13 +38,13 @@ struct demo_state {
 struct demo_arg {
     struct sl_dev dev;
     uint64_t tag;
-    uint64_t data;    /* bytes: source of puts, destination of gets */
-    uint64_t names;   /* char */
-    uint64_t blobs;   /* struct demo_blob */
-    uint64_t ops;     /* struct demo_op, n_ops */
-    uint64_t took; /* uint64_t, n_ops: ticks that each took */
-    uint64_t state;   /* struct demo_state */
-    uint64_t n_ops;   /* below 2^32 */
+    uint64_t data;  /* bytes: source of puts, destination of gets */
+    uint64_t names; /* char */
+    uint64_t blobs; /* struct demo_blob */
+    uint64_t ops;   /* struct demo_op, n_ops */
+    uint64_t took;  /* uint64_t, n_ops: ticks that each took */
+    uint64_t state; /* struct demo_state */
+    uint64_t n_ops; /* below 2^32 */
 };
 
 #endif
