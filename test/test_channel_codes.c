@@ -123,6 +123,90 @@ static void a_task_on_a_foreign_lane_is_refused(void **state)
     rig_close(&g);
 }
 
+/* A name on another container than its own would make a second blob of it. */
+static void a_name_on_a_foreign_container_is_refused(void **state)
+{
+    static const uint16_t methods[] = {SL_STORE_TAG,  SL_STORE_PUT,
+                                       SL_STORE_GET,  SL_STORE_DEL,
+                                       SL_STORE_SIZE, SL_STORE_STAT};
+    struct rig g;
+    struct slm_request q;
+    uint64_t tag = 0;
+    (void)state;
+    rig_open(&g, 16);
+    assert_int_equal(sl_tag(g.rt, "t", &tag), 0);
+    slm_request_init(&q, SL_POOL_ADMIN, SL_ADMIN_CHUNK);
+    q.klass = SL_LENT_MIN_SHIFT;
+    uint64_t side = sl_reply_value(by_hand(g.d, &q, 0));
+    for (uint32_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        uint64_t t = methods[i] == SL_STORE_TAG ? 0 : tag;
+        uint32_t home = sl_key_container(sl_key_hash(t, "n", 1), 2);
+        slm_request_init(&q, SL_POOL_STORE, methods[i]);
+        q.tag = tag; /* of TAG only the name counts */
+        q.name = (const uint8_t *)"n";
+        q.name_len = 1;
+        q.flags = methods[i] == SL_STORE_PUT ? SL_F_INLINE : 0;
+        q.side = side;
+        q.container = (uint16_t)(1u - home);
+        assert_int_equal(code_by_hand(&g, &q), SL_EROUTE);
+        q.container = (uint16_t)home;
+        assert_int_not_equal(code_by_hand(&g, &q), SL_EROUTE);
+    }
+    rig_close(&g);
+}
+
+/* A listing and who gives its side chunk back are served in one batch. */
+static void a_side_chunk_given_back_meanwhile_is_not_written(void **state)
+{
+    struct rig g;
+    struct slm_request q;
+    uint64_t tag = 0;
+    (void)state;
+    rig_open(&g, 16);
+    assert_int_equal(sl_tag(g.rt, "t", &tag), 0);
+    for (uint32_t round = 0; round < 200; round++) {
+        struct sl_until u = sl_until_ns(LONG_NS);
+        uint32_t slot[3], seq[3];
+        uint64_t reply = 0;
+        int code;
+        slm_request_init(&q, SL_POOL_ADMIN, SL_ADMIN_CHUNK);
+        q.klass = SL_LENT_MIN_SHIFT;
+        uint64_t side = sl_reply_value(by_hand(g.d, &q, 0));
+        for (uint32_t i = 0; i < 3; i++)
+            assert_int_equal(sls_take(g.d, SL_THREAD, &u, &slot[i]), 0);
+        /* Gives it back and takes another, of a class that it is not cut from,
+         * between two listings into it. */
+        q.chunk = side;
+        q.klass = SL_LENT_MIN_SHIFT + 1u;
+        struct slm_request list;
+        slm_request_init(&list, SL_POOL_STORE, SL_STORE_LIST);
+        list.tag = tag;
+        list.side = side;
+        seq[0] = slm_submit(g.d, slot[0], &list);
+        seq[1] = slm_submit(g.d, slot[1], &q);
+        seq[2] = slm_submit(g.d, slot[2], &list);
+        assert_int_equal(slm_poll(g.d, slot[0], seq[0], &u, &reply), 0);
+        assert_int_equal(sl_reply_code(reply), 0);
+        assert_int_equal(slm_poll(g.d, slot[1], seq[1], &u, &reply), 0);
+        assert_int_equal(sl_reply_code(reply), 0);
+        uint64_t other = sl_reply_value(reply);
+        assert_int_equal(slm_poll(g.d, slot[2], seq[2], &u, &reply), 0);
+        code = sl_reply_code(reply);
+        assert_int_equal(code, SL_ECHUNK);
+        for (uint32_t i = 0; i < 3; i++)
+            sls_give(g.d, slot[i]);
+        /* That one goes back for the next round's side chunk, and that too. */
+        q.chunk = other;
+        q.klass = SL_LENT_MIN_SHIFT;
+        other = sl_reply_value(by_hand(g.d, &q, 0));
+        assert_int_not_equal(other, 0);
+        q.chunk = other;
+        (void)by_hand(g.d, &q, 0);
+    }
+    expect_echo(&g);
+    rig_close(&g);
+}
+
 static void wrong_names_are_refused(void **state)
 {
     char name[258];
@@ -311,7 +395,56 @@ static void abandoned_slots_come_back(void **state)
     rig_close(&g);
 }
 
+/* While other slots are free: what it held is wanted. */
+static void an_abandoned_slot_is_adopted_first(void **state)
+{
+    struct rig g;
+    (void)state;
+    rig_open(&g, 16);
+    for (uint32_t round = 0; round < 5; round++) {
+        struct sl_future f = keep_one(&g);
+        assert_int_equal(f.live, 1);
+        sl_abandon_thread(g.d, &f);
+        keeper_await(&g.keeper, 1);
+        expect_echo(&g); /* not answered yet: another slot */
+        assert_int_equal(slots_in_use(g.d), 1);
+        keeper_finish(&g.keeper, 0);
+        while (!sl_reply_is(slp_load64(&g.d->replies[f.slot]), f.seq))
+            sched_yield();
+        expect_echo(&g);
+        assert_int_equal(slots_in_use(g.d), 0);
+    }
+    rig_close(&g);
+}
+
 /* ---- the end ---- */
+
+/* A device that was closed in the middle of a task: until that ends its chunks
+ * are its own. */
+static void a_lost_channel_keeps_its_number(void **state)
+{
+    struct sl_config c = runtime_config();
+    struct sl_device *other = NULL;
+    struct rig g;
+    uint32_t id;
+    (void)state;
+    c.timeout_ns = 1000000;
+    g.rt = runtime_open(&c);
+    assert_int_equal(sl_device_open(g.rt, "host", &g.device), 0);
+    g.d = sl_device_handle(g.device);
+    g.keep = keeper_open(&g.keeper, g.rt);
+    struct sl_future f = keep_one(&g);
+    assert_int_equal(f.live, 1);
+    keeper_await(&g.keeper, 1);
+    id = g.device->channel->id;
+    sl_device_close(g.device);
+    assert_int_equal(sl_device_open(g.rt, "host", &other), 0);
+    assert_int_not_equal(other->channel->id, id);
+    keeper_finish(&g.keeper, 0);
+    g.rt->config.timeout_ns = LONG_NS;
+    sl_device_close(other);
+    assert_int_equal(sl_close(g.rt), 0);
+}
 
 struct waiter {
     struct rig *g;
@@ -414,6 +547,8 @@ int main(void)
         cmocka_unit_test(unknown_pools_and_methods_are_refused),
         cmocka_unit_test(empty_and_oversize_tasks_are_refused),
         cmocka_unit_test(a_task_on_a_foreign_lane_is_refused),
+        cmocka_unit_test(a_name_on_a_foreign_container_is_refused),
+        cmocka_unit_test(a_side_chunk_given_back_meanwhile_is_not_written),
         cmocka_unit_test(wrong_names_are_refused),
         cmocka_unit_test(a_refused_put_leaves_its_chunk),
         cmocka_unit_test(chunks_that_are_not_lent_are_refused),
@@ -422,6 +557,8 @@ int main(void)
         cmocka_unit_test(a_wait_ends_at_its_deadline_and_can_go_on),
         cmocka_unit_test(a_stop_flag_ends_a_wait),
         cmocka_unit_test(abandoned_slots_come_back),
+        cmocka_unit_test(an_abandoned_slot_is_adopted_first),
+        cmocka_unit_test(a_lost_channel_keeps_its_number),
         cmocka_unit_test(waiters_learn_that_the_channel_is_dead),
         cmocka_unit_test(a_stopping_channel_refuses_tasks),
         cmocka_unit_test(callers_beside_a_close_get_edead),

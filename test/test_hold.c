@@ -127,12 +127,44 @@ static void a_list_of_holds_grows(void **state)
     struct rig g;
     (void)state;
     rig_open(&g);
-    for (uint32_t i = 0; i < 2000; i++)
-        add(&g, g.a, i % 32u, 1u + i / 32u, 0);
-    assert_int_equal(holds_count(g.holds), 2000);
-    for (uint32_t i = 0; i < 32; i++)
+    channel_destroy(g.a);
+    assert_int_equal(channel_create(2016, 1, 1, &g.a), 0);
+    for (uint32_t i = 0; i < 2016; i++)
+        add(&g, g.a, i, 1, 0);
+    assert_int_equal(holds_count(g.holds), 2016);
+    for (uint32_t i = 0; i < 2016; i++)
         g.a->releases[i] = 100;
-    assert_int_equal(holds_sweep(g.holds, 5000), 2000);
+    assert_int_equal(holds_sweep(g.holds, 5000), 2016);
+    rig_close(&g);
+}
+
+/* Whatever a producer says of its uses: with the next answer the old one is
+ * given up. */
+static void a_slot_has_one_hold(void **state)
+{
+    static const uint32_t seqs[] = {5, 5, 4, 0x80000005u, 0, UINT32_MAX};
+    struct arena_usage u;
+    struct rig g;
+    (void)state;
+    rig_open(&g);
+    add(&g, g.b, 3, 1, 1);
+    for (uint32_t round = 0; round < 100; round++) {
+        for (uint32_t i = 0; i < 32; i++)
+            add(&g, g.a, i, seqs[(round + i) % 6u], 1u + (round + i) % MANY);
+        assert_int_equal(holds_count(g.holds), 33);
+    }
+    for (uint32_t i = 0; i < 32; i++)
+        add(&g, g.a, i, 7, 1);
+    arena_usage(g.arena, &u); /* the old chunks are free */
+    assert_int_equal(u.free, u.bytes - 65536u - 33u * 4096u);
+    g.a->releases[9] = 7;
+    assert_int_equal(holds_sweep(g.holds, 100), 1);
+    holds_forget(g.holds, g.a);
+    assert_int_equal(holds_count(g.holds), 1);
+    add(&g, g.a, 9, 8, 1);
+    g.a->releases[9] = 8;
+    g.b->releases[3] = 1;
+    assert_int_equal(holds_sweep(g.holds, 100), 2);
     rig_close(&g);
 }
 
@@ -144,6 +176,7 @@ int main(void)
         cmocka_unit_test(holds_of_a_lost_channel_are_dropped),
         cmocka_unit_test(an_old_release_does_not_count_after_2_31_uses),
         cmocka_unit_test(a_list_of_holds_grows),
+        cmocka_unit_test(a_slot_has_one_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -241,6 +241,27 @@ static void tasks_are_finished_by_another_thread(void **state)
     assert_int_equal(sl_close(rt), 0);
 }
 
+/* Who finishes a task may still be about to wake the worker when the answer is
+ * there, and the runtime goes. */
+static void a_close_waits_for_who_finishes_a_task(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 50; i++) {
+        struct sl_config c = runtime_config();
+        struct sl_runtime *rt = runtime_open(&c);
+        struct keeper k;
+        struct finisher f = {&k, 0};
+        struct caller one = {rt, keeper_open(&k, rt), 1, 0};
+        pthread_t t;
+        assert_int_equal(pthread_create(&t, NULL, finish_all, &f), 0);
+        call_pool(&one);
+        assert_int_equal(one.rc, 0);
+        assert_int_equal(sl_close(rt), 0);
+        __atomic_store_n(&f.stop, 1u, __ATOMIC_RELEASE);
+        pthread_join(t, NULL);
+    }
+}
+
 static void a_task_kept_is_whole_when_it_is_finished(void **state)
 {
     struct sl_config c = runtime_config();
@@ -279,6 +300,7 @@ int main(void)
         cmocka_unit_test(wrong_pools_are_refused),
         cmocka_unit_test(pools_can_be_added_until_the_table_is_full),
         cmocka_unit_test(tasks_are_finished_by_another_thread),
+        cmocka_unit_test(a_close_waits_for_who_finishes_a_task),
         cmocka_unit_test(a_task_kept_is_whole_when_it_is_finished),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -232,7 +232,7 @@ static void *read_versions(void *arg)
     uint8_t *out = malloc(v->size);
     while (!__atomic_load_n(&v->stop, __ATOMIC_ACQUIRE)) {
         int rc = sl_get(v->rt, v->tag, "b", 0, out, v->size, NULL);
-        if (rc == SL_EAGAIN)
+        if (rc == SL_EBUSY)
             continue; /* it changed too often: nothing was read */
         for (uint64_t i = 0; !rc && i < v->size; i++)
             if (out[i] != out[0])
@@ -364,6 +364,97 @@ static void all_tags_are_listed(void **state)
     assert_int_equal(sl_close(rt), 0);
 }
 
+static void failed_large_puts_leave_their_chunks(void **state)
+{
+    (void)state;
+    struct sl_config c = small_config();
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag = tag_of(rt, "t");
+    uint8_t *in = calloc(4, MIB);
+    for (int i = 0; i < 30; i++) /* 5 of them would use up the arena */
+        assert_int_equal(sl_put(rt, tag + 256u, "b", 0, in, 4 * MIB, NULL),
+                         SL_ENOTAG);
+    assert_int_equal(sl_put(rt, tag, "b", 0, in, 4 * MIB, NULL), 0);
+    free(in);
+    assert_int_equal(sl_close(rt), 0);
+}
+
+static void a_blob_made_again_is_a_later_version(void **state)
+{
+    (void)state;
+    struct sl_config c = small_config();
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag = tag_of(rt, "t"), last = 0;
+    for (int i = 0; i < 5; i++) {
+        struct sl_stat s;
+        assert_int_equal(sl_put(rt, tag, "b", 0, "x", 1, NULL), 0);
+        assert_int_equal(sl_put(rt, tag, "b", 0, "y", 1, NULL), 0);
+        assert_int_equal(sl_stat(rt, tag, "b", &s), 0);
+        assert_true(s.version > last);
+        last = s.version;
+        assert_int_equal(sl_del(rt, tag, "b"), 0);
+    }
+    assert_int_equal(sl_close(rt), 0);
+}
+
+static void small_appends_make_few_extents(void **state)
+{
+    (void)state;
+    struct sl_config c = small_config();
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag = tag_of(rt, "t");
+    struct sl_stat s;
+    uint8_t line[48], back[48];
+    for (uint64_t i = 0; i < 20000; i++) {
+        fill(line, sizeof(line), i);
+        assert_int_equal(
+            sl_put(rt, tag, "log", 48u * i, line, sizeof(line), NULL), 0);
+    }
+    assert_int_equal(sl_stat(rt, tag, "log", &s), 0);
+    assert_true(s.extents <= 20000u * 48u / 65536u + 2u);
+    for (uint64_t i = 0; i < 20000; i += 7) {
+        fill(line, sizeof(line), i);
+        assert_int_equal(
+            sl_get(rt, tag, "log", 48u * i, back, sizeof(back), NULL), 0);
+        assert_memory_equal(line, back, sizeof(line));
+    }
+    assert_int_equal(sl_close(rt), 0);
+}
+
+/* Enough for several growths of the index, with deletes in between. */
+static void the_index_grows_while_in_use(void **state)
+{
+    (void)state;
+    struct sl_config c = small_config();
+    c.workers = 1;
+    c.pinned_bytes = 16 * MIB;
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag = tag_of(rt, "t"), size = 0, blobs = 0;
+    unsigned n = STEPS(120000u), bad = 0;
+    char name[16];
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(name, sizeof(name), "%u", i);
+        bad += sl_put(rt, tag, name, 0, name, strlen(name), NULL) != 0;
+        if (i % 3u == 2u) {
+            snprintf(name, sizeof(name), "%u", i / 2u);
+            int rc = sl_del(rt, tag, name);
+            bad += rc != 0 && rc != SL_ENOENT;
+        }
+    }
+    assert_int_equal(bad, 0);
+    uint64_t there = 0;
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(name, sizeof(name), "%u", i);
+        int rc = sl_size(rt, tag, name, &size);
+        there += rc == 0;
+        bad += rc == 0 ? size != strlen(name) : rc != SL_ENOENT;
+    }
+    assert_int_equal(bad, 0);
+    assert_int_equal(sl_tag_size(rt, tag, NULL, &blobs), 0);
+    assert_true(there == blobs && there > n / 2u && there < n);
+    assert_int_equal(sl_close(rt), 0);
+}
+
 static void bad_requests_have_their_own_codes(void **state)
 {
     (void)state;
@@ -411,6 +502,10 @@ int main(void)
         cmocka_unit_test(readers_see_whole_versions),
         cmocka_unit_test(listing_gives_each_name_once),
         cmocka_unit_test(all_tags_are_listed),
+        cmocka_unit_test(failed_large_puts_leave_their_chunks),
+        cmocka_unit_test(a_blob_made_again_is_a_later_version),
+        cmocka_unit_test(small_appends_make_few_extents),
+        cmocka_unit_test(the_index_grows_while_in_use),
         cmocka_unit_test(bad_requests_have_their_own_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -117,6 +117,50 @@ static void acknowledged_blobs_survive_kills(void **state)
     remove_dir(dir);
 }
 
+/* Blobs larger than the arena's room, and of thousands of extents, must get out
+ * of memory at the close. */
+static void large_and_scattered_blobs_survive_a_close(void **state)
+{
+    (void)state;
+    char dir[64];
+    uint64_t tag = 0, size = 20 * MIB;
+    uint8_t *in = malloc(size), *out = malloc(size);
+    make_dir(dir, sizeof(dir));
+    struct sl_config c = small_config();
+    c.data_dir = dir;
+    c.ram_bytes = 64 * MIB;
+    struct sl_runtime *rt = open_store(&c);
+    struct sl_put_opts o = {.size = sizeof(o), .score = 0.5f}; /* ram */
+    assert_int_equal(sl_tag(rt, "t", &tag), 0);
+    fill(in, size, 7);
+    for (uint64_t at = 0; at < size; at += 2 * MIB)
+        assert_int_equal(sl_put(rt, tag, "big", at, in + at, 2 * MIB, &o), 0);
+    /* Every second piece first, so that none is an append. */
+    for (uint64_t i = 0; i < 4000; i++)
+        assert_int_equal(sl_put(rt, tag, "torn", 96u * i, in + 96u * i, 48,
+                                NULL), 0);
+    for (uint64_t i = 0; i < 4000; i++)
+        assert_int_equal(sl_put(rt, tag, "torn", 96u * i + 48u,
+                                in + 96u * i + 48u, 48, NULL), 0);
+    /* A durable put on a volatile blob makes all of it durable. */
+    o.score = -1;
+    assert_int_equal(sl_put(rt, tag, "mixed", 0, in, 300000, NULL), 0);
+    o.persist = 2;
+    assert_int_equal(sl_put(rt, tag, "mixed", 1000, in + 1000, 10, &o), 0);
+    assert_int_equal(sl_close(rt), 0);
+    rt = open_store(&c);
+    assert_int_equal(sl_get(rt, tag, "big", 0, out, size, NULL), 0);
+    assert_memory_equal(in, out, size);
+    assert_int_equal(sl_get(rt, tag, "torn", 0, out, 4000u * 96u, NULL), 0);
+    assert_memory_equal(in, out, 4000u * 96u);
+    assert_int_equal(sl_get(rt, tag, "mixed", 0, out, 300000, NULL), 0);
+    assert_memory_equal(in, out, 300000);
+    assert_int_equal(sl_close(rt), 0);
+    free(in);
+    free(out);
+    remove_dir(dir);
+}
+
 static void damage_is_told_and_stays_alone(void **state)
 {
     (void)state;
@@ -219,6 +263,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(volatile_blobs_survive_a_clean_close),
         cmocka_unit_test(acknowledged_blobs_survive_kills),
+        cmocka_unit_test(large_and_scattered_blobs_survive_a_close),
         cmocka_unit_test(damage_is_told_and_stays_alone),
         cmocka_unit_test(a_second_owner_is_refused),
         cmocka_unit_test(another_version_is_refused_untouched),

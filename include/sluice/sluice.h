@@ -87,8 +87,9 @@ SL_API int sl_open(const struct sl_config *c, struct sl_runtime **out);
 
 /**
  * Stops. Waiters get SL_EDEAD. With data_dir, volatile blobs are flushed first;
- * the code is that of the flush. The runtime is gone in any case. No kernel may
- * still use a handle.
+ * the code is that of the flush. The runtime is gone in any case, and with it
+ * every sl_device and handle: close devices first. No kernel may still use a
+ * handle.
  */
 SL_API int sl_close(struct sl_runtime *rt);
 
@@ -115,14 +116,26 @@ SL_API int sl_tag_find(struct sl_runtime *rt, const char *name, uint64_t *tag);
  * SL_EOVERFLOW, SL_EFBIG (size > SL_IO_MAX), SL_ENOSPC (nothing changed),
  * SL_EINVAL (score, persist level without data_dir, codec), SL_ETIMEDOUT,
  * SL_EDEAD.
+ *
+ * The bytes travel through the arena, all at once: a put needs `size` bytes of
+ * it, in whole MiB above 1 MiB, that neither blobs of the pinned tier nor other
+ * calls have. While others may give theirs back it waits, 1 to 5 s; then, and at
+ * once when the arena is not larger than the put, it is SL_ENOSPC. So a put of
+ * SL_IO_MAX takes an arena larger than the default one.
  */
 SL_API int sl_put(struct sl_runtime *rt, uint64_t tag, const char *name,
                   uint64_t offset, const void *data, uint64_t size,
                   const struct sl_put_opts *opts);
 /**
- * Reads [offset, offset + size) of one version of a blob. SL_ENOENT, SL_ENOTAG,
- * SL_EPASTEND (nothing is read; `*exists`, if not null, is the blob's size in
- * every case but SL_ENOENT), SL_ECHECKSUM, SL_EIO, SL_EFBIG (size > SL_IO_MAX).
+ * Reads [offset, offset + size) of one version of a blob, in windows, so that a
+ * large get needs little of the arena. `*exists`, if not null, is the blob's
+ * size when the code is 0 or SL_EPASTEND, else it is left alone. With
+ * SL_EPASTEND nothing was written to `data`; with other codes part of it may
+ * have been. SL_ENOENT, SL_ENOTAG, SL_ECHECKSUM, SL_EIO, SL_EFBIG (size >
+ * SL_IO_MAX, or more than 32767 extents within 64 KiB), SL_EBUSY (the blob was
+ * changed between two windows 16 times), SL_ENOMEM (no chunk of the arena came
+ * free for 1 s, or for 5 s while other calls were under way), SL_ETIMEDOUT,
+ * SL_EDEAD.
  */
 SL_API int sl_get(struct sl_runtime *rt, uint64_t tag, const char *name,
                   uint64_t offset, void *data, uint64_t size, uint64_t *exists);
@@ -169,7 +182,8 @@ SL_API int sl_wait(struct sl_op **op, uint64_t timeout_ns);
  * return its result. SL_ETIMEDOUT when none. SL_EINVAL when all are null. */
 SL_API int sl_wait_any(struct sl_op **ops, size_t n, uint64_t timeout_ns,
                        size_t *which);
-/** Gives up; the operation may or may not take effect. */
+/** Gives up; the operation may or may not take effect. What it used of the
+ * arena comes back with a later call of the process. */
 SL_API void sl_cancel(struct sl_op **op);
 
 /* ---- tasks of other pools ---- */
@@ -197,6 +211,8 @@ struct sl_device;
  */
 SL_API int sl_device_open(struct sl_runtime *rt, const char *name,
                           struct sl_device **out);
+/** Before sl_close, with which `d` is gone. Waits for tasks in flight, at most
+ * `timeout_ns` of the configuration. No kernel may still use its handle. */
 SL_API void sl_device_close(struct sl_device *d);
 /** The struct that kernels take by value. */
 SL_API const struct sl_dev *sl_device_handle(const struct sl_device *d);

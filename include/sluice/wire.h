@@ -29,31 +29,32 @@
  * taken and its mark is set in `abandoned`; who next looks for a slot adopts
  * it, and after its reply has arrived settles chunk and hold and reuses it.
  *
- * Who writes which word, when, and with which partner:
+ * Who writes which word, in which step, and with which partner:
  *
- * | word                   | lives in        | written by | when  | order,
- * partner          | | ---------------------- | --------------- | ---------- |
- * ----- | ----------------------- | | local.taken[]          | device/process
- * | producers  | 1, 7  | atomic or acquire /     | |                        |
- * |            |       | atomic and release      | | local.abandoned[]      |
- * device/process  | producers  | giving up / adopting | same       | |
- * local.slot[s]          | device/process  | slot owner | 1 - 7 | plain, under
- * taken[]    | | local.ticket[r]        | device/process  | producers  | 3 |
- * atomic add, relaxed     | | cell[s]                | channel memory  | slot
- * owner | 2     | plain, before entry     | | chunk bytes (put)      | arena |
- * slot owner | 2     | plain, before entry     | | side chunk bytes       |
- * arena           | slot owner | 2     | plain, before entry     | | ring[r][t
- * % size]      | channel memory  | owner of ticket t | 3 | release; worker's |
- * |                        |                 |            |       | acquire in
- * take         | | result[s]              | channel memory  | worker     | 5 |
- * plain, before reply     | | side chunk bytes (out) | arena           | worker
- * | 5     | plain, before reply     | | chunk bytes (get)      | arena | worker
- * | <= 5  | plain, before reply     | | reply[s]               | channel memory
- * | worker     | 5     | release; producer's     | |                        |
- * |            |       | acquire in test         | | release[s]             |
- * channel memory  | slot owner | 6     | release; worker's       | | | | | |
- * acquire in hold sweep   | | header.state           | channel memory  |
- * runtime    | stop  | release; acquire in wait|
+ *   word              lives in   written by   step   order, and partner
+ *   local.taken[]     device     producers    1, 7   or acquire, and release:
+ *                                                    slp_take, slp_give
+ *   local.abandoned[] device     producers    -      acquire and release:
+ *                                                    giving up, sls_adopt
+ *   local.slot[s]     device     slot owner   1 - 7  plain, under taken[]
+ *   local.ticket[r]   device     producers    3      relaxed add
+ *   cell[s]           channel    slot owner   2      plain, before the entry
+ *   chunk (put)       arena      slot owner   2      plain, before the entry
+ *   side chunk (in)   arena      slot owner   2      plain, before the entry
+ *   ring[r][t % size] channel    owner of     3      release; acquire of
+ *                                ticket t            channel_take
+ *   chunk (get)       arena      worker       <= 5   plain, before the reply
+ *   side chunk (out)  arena      worker       5      plain, before the reply
+ *   result[s]         channel    worker       5      plain, before the reply
+ *   reply[s]          channel    worker       5      release; acquire of
+ *                                                    slm_poll
+ *   release[s]        channel    slot owner   6      release; acquire of
+ *                                                    holds_sweep
+ *   header.state      channel    runtime      end    release; acquire of
+ *                                                    sls_ended
+ *
+ * "device" is the producer's own memory: of the device, or of the process for
+ * host threads. "channel" and "arena" are shared with the worker.
  *
  * Read-modify-writes touch only local memory: a GPU's read-modify-write on
  * host memory is not atomic towards the CPU.

@@ -8,6 +8,23 @@
  * few and their slots many, and idle chunks are space that others lack. */
 #define KEEP_CHUNK_BYTES 65536u
 
+/* ---- cancelled calls ---- */
+
+int host_again(const struct sl_dev *d, int code)
+{
+    uint32_t settled = 0;
+    if (code != SL_ENOMEM && code != SL_ENOSPC)
+        return 0;
+    for (uint32_t word = 0; word < d->n_slots / 32u; word++) {
+        uint32_t slot;
+        while (sls_adopt(d, word, &slot)) {
+            sls_give(d, slot);
+            settled++;
+        }
+    }
+    return settled != 0;
+}
+
 /* ---- checks ---- */
 
 int host_key(uint64_t tag, const char *name, struct sl_key *out)
@@ -167,6 +184,10 @@ int sl_put(struct sl_runtime *rt, uint64_t tag, const char *name,
         return SL_EDEAD;
     f = slb_begin_put(d, SL_THREAD, &k, offset, &q, data, size);
     rc = slb_finish_now(d, SL_THREAD, &f);
+    if (host_again(d, rc)) {
+        f = slb_begin_put(d, SL_THREAD, &k, offset, &q, data, size);
+        rc = slb_finish_now(d, SL_THREAD, &f);
+    }
     host_leave(rt);
     return rc;
 }
@@ -208,7 +229,7 @@ static int task_call(struct sl_runtime *rt, const struct sl_dev *d,
                      struct sl_call *c, uint32_t pool, uint32_t method,
                      struct sl_result *out)
 {
-    struct sl_result r = {{0}};
+    struct sl_future f;
     int rc;
     if (pool > UINT16_MAX || !pools_at(rt->pools, pool))
         return SL_ENOPOOL;
@@ -216,9 +237,13 @@ static int task_call(struct sl_runtime *rt, const struct sl_dev *d,
         return SL_ENOMETHOD;
     c->pool = (uint16_t)pool;
     c->method = (uint16_t)method;
-    rc = sl_task_thread(d, c, &r);
+    f = sl_task_begin_thread(d, c);
+    /* Not when the module says so: it may have done something. */
+    if (!f.live && host_again(d, f.code))
+        f = sl_task_begin_thread(d, c);
+    rc = slb_finish_now(d, SL_THREAD, &f);
     if (!rc && out)
-        *out = r;
+        *out = f.result;
     return rc;
 }
 

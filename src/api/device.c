@@ -16,6 +16,11 @@ static int id_is_used(const struct sl_runtime *rt, uint32_t id)
         if (d->channel->id == id)
             return 1;
     }
+    /* Chunks are still lent to these. */
+    for (const struct sl_device *d = rt->lost; d; d = d->next) {
+        if (d->channel->id == id)
+            return 1;
+    }
     return 0;
 }
 
@@ -74,6 +79,17 @@ static void unmap_device(struct sl_device *d)
     ops->close(d->gpu);
 }
 
+static void device_free(struct sl_device *d)
+{
+    if (d->gpu)
+        unmap_device(d);
+    if (d->channel) {
+        arena_reclaim(d->rt->arena, d->channel->id);
+        channel_destroy(d->channel);
+    }
+    free(d);
+}
+
 void device_detach(struct sl_device *d)
 {
     struct sl_runtime *rt = d->rt;
@@ -83,17 +99,22 @@ void device_detach(struct sl_device *d)
             channel_set_state(d->channel, SL_CHANNEL_DEAD);
             log_error("device %s: tasks are not finished, its memory stays",
                       d->name);
+            d->next = rt->lost;
+            rt->lost = d;
             return;
         }
         channel_set_state(d->channel, SL_CHANNEL_DEAD);
     }
-    if (d->gpu)
-        unmap_device(d);
-    if (d->channel) {
-        arena_reclaim(rt->arena, d->channel->id);
-        channel_destroy(d->channel);
+    device_free(d);
+}
+
+void device_detach_lost(struct sl_runtime *rt)
+{
+    while (rt->lost) {
+        struct sl_device *d = rt->lost;
+        rt->lost = d->next;
+        device_free(d);
     }
-    free(d);
 }
 
 int device_attach(struct sl_runtime *rt, const char *name,

@@ -64,6 +64,8 @@ int sl_put_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
     if (!d)
         goto undo;
     op->put = slb_begin_put(d, SL_THREAD, &k, offset, &q, data, size);
+    if (!op->put.live && host_again(d, op->put.code))
+        op->put = slb_begin_put(d, SL_THREAD, &k, offset, &q, data, size);
     rc = op->put.code;
     host_leave(rt);
     if (rc)

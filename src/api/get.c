@@ -34,10 +34,35 @@ int get_init(const struct sl_runtime *rt, struct get_run *g, struct sl_key key,
     g->version = 0;
     g->exists = 0;
     g->restarts_left = RESTARTS;
+    g->again = 0;
     g->begun = 0;
     g->ended = 0;
     g->f = slb_future(0);
     return 0;
+}
+
+/* A window of too many extents is read as smaller ones. */
+static int get_narrow(struct get_run *g)
+{
+    while (g->window > WINDOW_UNIT && g->window / 2u >= g->size)
+        g->window /= 2u;
+    if (g->window <= WINDOW_UNIT)
+        return 0;
+    g->window = (g->window / 2u + WINDOW_UNIT - 1u) / WINDOW_UNIT * WINDOW_UNIT;
+    g->n = (g->size + g->window - 1u) / g->window;
+    g->done = 0;
+    return 1;
+}
+
+/* What ended a window may be no end of the get. */
+static int get_goes_on(const struct sl_dev *d, struct get_run *g, int code)
+{
+    if (code == SL_EFBIG)
+        return get_narrow(g);
+    if (g->again || !host_again(d, code))
+        return 0;
+    g->again = 1;
+    return 1;
 }
 
 /* The last window goes first: whether the range is past the end is known
@@ -60,7 +85,7 @@ static int end_window(struct get_run *g)
     if (g->done && g->f.result.v[1] != g->version) {
         g->done = 0;
         if (g->restarts_left-- == 0)
-            return SL_EAGAIN;
+            return SL_EBUSY;
         return 0;
     }
     g->version = g->f.result.v[1];
@@ -76,6 +101,10 @@ int get_step(const struct sl_dev *d, struct get_run *g, struct sl_until u)
             rc = begin_window(d, g);
             if (rc == SL_ETIMEDOUT)
                 return rc;
+            if (rc && get_goes_on(d, g, rc)) {
+                rc = 0;
+                continue;
+            }
             if (rc)
                 break;
         }
@@ -87,6 +116,8 @@ int get_step(const struct sl_dev *d, struct get_run *g, struct sl_until u)
             g->exists = g->f.result.v[0];
         if (!rc)
             rc = end_window(g);
+        else if (get_goes_on(d, g, rc))
+            rc = 0;
     }
     g->ended = 1;
     return rc;

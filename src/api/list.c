@@ -50,6 +50,8 @@ static int ask(struct sl_runtime *rt, struct slm_request *q,
     if (!d)
         return SL_EDEAD;
     rc = ask_in(d, q, k, out, res);
+    if (host_again(d, rc))
+        rc = ask_in(d, q, k, out, res);
     host_leave(rt);
     return rc;
 }

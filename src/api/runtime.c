@@ -190,6 +190,7 @@ int sl_close(struct sl_runtime *rt)
         leave_behind(rt);
         return flushed;
     }
+    device_detach_lost(rt); /* they had no task left either */
     dismantle(rt);
     return flushed;
 }

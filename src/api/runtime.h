@@ -40,6 +40,7 @@ struct sl_runtime {
     struct sl_device *host; /* the process's own channel */
     pthread_mutex_t lock;   /* guards what follows */
     struct sl_device *devices;
+    struct sl_device *lost; /* tasks were not finished when they closed */
     struct gate gate;
     struct sl_runtime *left; /* of those that could not be taken apart */
     uint32_t refs; /* atomic: the runtime's own, and one for each future */
@@ -55,8 +56,11 @@ void config_free(struct sl_config *c);
 /** Makes a device with its channel, served by the workers. Under the lock. */
 int device_attach(struct sl_runtime *rt, const char *name,
                   struct sl_device **out);
-/** Under the lock. What still answers a task keeps its memory (logged). */
+/** Under the lock. What still answers a task keeps its memory and its channel's
+ *  id (logged) until the runtime ends. */
 void device_detach(struct sl_device *d);
+/** Under the lock, when no worker has a task any more. */
+void device_detach_lost(struct sl_runtime *rt);
 
 /** Drops a reference; the last frees the struct. */
 void runtime_unref(struct sl_runtime *rt);
@@ -73,6 +77,11 @@ static inline void host_leave(struct sl_runtime *rt)
     gate_leave(&rt->gate);
 }
 
+/** After a call that found no chunk: settles the slots that cancelled calls
+ *  left and that have their reply, which lets go of what they hold. True when
+ *  the call is worth another try. */
+int host_again(const struct sl_dev *d, int code);
+
 /** Checks a name of the public API: SL_EINVAL (null), SL_ENONAME,
  *  SL_ENAMETOOLONG. */
 int host_key(uint64_t tag, const char *name, struct sl_key *out);
@@ -81,7 +90,8 @@ int host_put(const struct sl_runtime *rt, const struct sl_put_opts *opts,
              const void *data, uint64_t size, struct slm_request *out);
 
 /** A get in windows, so that a large one needs little of the arena. All
- *  windows are of one version, or it starts again. */
+ *  windows are of one version, or it starts again; smaller ones when a window
+ *  has too many extents. */
 struct get_run {
     struct sl_key key;
     uint64_t offset, size, window;
@@ -90,6 +100,7 @@ struct get_run {
     uint64_t version; /* of those done */
     uint64_t exists;
     uint32_t restarts_left;
+    int again; /* it has been tried again for want of chunks */
     int begun; /* f is a window under way */
     int ended;
     struct sl_future f;

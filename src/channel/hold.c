@@ -15,7 +15,14 @@ struct hold {
     uint32_t was; /* release word when the hold was made */
     uint32_t n;
     uint64_t chunk[HOLD_INLINE];
-    uint64_t *more; /* all chunks when n > HOLD_INLINE */
+    uint64_t *more;  /* all chunks when n > HOLD_INLINE */
+    uint32_t *index; /* the slot's place in the index */
+};
+
+/* Where the holds of a channel are, by slot. */
+struct held {
+    const struct channel *channel;
+    uint32_t *at; /* index of the hold + 1, 0: none */
 };
 
 struct holds {
@@ -23,6 +30,8 @@ struct holds {
     struct hold *at;
     uint32_t n, room;
     uint32_t hand; /* the sweep goes on here */
+    struct held *held;
+    uint32_t n_held, last; /* last: the one that was looked for last */
 };
 
 int holds_create(struct chunk_cache *cache, struct holds **out)
@@ -41,17 +50,65 @@ int holds_create(struct chunk_cache *cache, struct holds **out)
     return 0;
 }
 
-/* Drops the references and fills the gap with the last hold. */
-static void hold_drop(struct holds *h, uint32_t i)
+/* ---- the index ---- */
+
+/* Null: none yet. */
+static struct held *held_find(struct holds *h, const struct channel *c)
 {
-    struct hold *o = &h->at[i];
+    if (h->last < h->n_held && h->held[h->last].channel == c)
+        return &h->held[h->last];
+    for (uint32_t i = 0; i < h->n_held; i++) {
+        if (h->held[i].channel == c) {
+            h->last = i;
+            return &h->held[i];
+        }
+    }
+    return NULL;
+}
+
+/* The first hold of a channel allocates, once. */
+static struct held *held_add(struct holds *h, const struct channel *c)
+{
+    struct held *more = realloc(h->held, (h->n_held + 1u) * sizeof(*more));
+    if (!more)
+        return NULL;
+    h->held = more;
+    more += h->n_held;
+    more->channel = c;
+    more->at = calloc(c->n_slots, sizeof(*more->at));
+    if (!more->at)
+        return NULL;
+    h->last = h->n_held++;
+    return more;
+}
+
+static void held_remove(struct holds *h, struct held *e)
+{
+    free(e->at);
+    *e = h->held[--h->n_held];
+}
+
+/* ---- holds ---- */
+
+static void hold_unref(struct holds *h, struct hold *o)
+{
     const uint64_t *chunks = o->more ? o->more : o->chunk;
     for (uint32_t k = 0; k < o->n; k++)
         chunk_unref(h->cache, chunks[k]);
     free(o->more);
+}
+
+/* Drops the references and fills the gap with the last hold. */
+static void hold_drop(struct holds *h, uint32_t i)
+{
+    struct hold *o = &h->at[i];
+    hold_unref(h, o);
+    *o->index = 0;
     h->n--;
-    if (i != h->n)
+    if (i != h->n) {
         *o = h->at[h->n];
+        *o->index = i + 1u;
+    }
 }
 
 void holds_destroy(struct holds *h)
@@ -60,6 +117,9 @@ void holds_destroy(struct holds *h)
         return;
     while (h->n)
         hold_drop(h, h->n - 1u);
+    while (h->n_held)
+        held_remove(h, h->held);
+    free(h->held);
     free(h->at);
     free(h);
 }
@@ -87,8 +147,13 @@ static uint32_t release_word(const struct channel *c, uint32_t slot)
 int holds_add(struct holds *h, const struct sl_task *t, const uint64_t *chunks,
               uint32_t n)
 {
+    struct held *e = held_find(h, t->channel);
     struct hold o = {0};
     if (holds_grow(h))
+        return SL_ENOMEM;
+    if (!e)
+        e = held_add(h, t->channel);
+    if (!e)
         return SL_ENOMEM;
     o.channel = t->channel;
     o.slot = t->slot;
@@ -102,7 +167,14 @@ int holds_add(struct holds *h, const struct sl_task *t, const uint64_t *chunks,
     }
     if (n)
         memcpy(o.more ? o.more : o.chunk, chunks, n * sizeof(*chunks));
-    h->at[h->n++] = o;
+    o.index = &e->at[t->slot];
+    if (*o.index) {
+        hold_unref(h, &h->at[*o.index - 1u]);
+        h->at[*o.index - 1u] = o;
+    } else {
+        h->at[h->n++] = o;
+        *o.index = h->n;
+    }
     return 0;
 }
 
@@ -141,6 +213,9 @@ void holds_forget(struct holds *h, const struct channel *c)
         else
             i++;
     }
+    struct held *e = held_find(h, c);
+    if (e)
+        held_remove(h, e);
 }
 
 uint32_t holds_count(const struct holds *h)

@@ -152,19 +152,41 @@ static void serve_again(struct shard *sh, struct sl_task *t)
 {
     while (t) {
         struct sl_task *next = t->next;
-        int rc = store_methods[t->cell.method](t, sh);
+        int rc = 0;
+        if (t->channel) /* else it is one of ours and only wants to be told */
+            rc = store_methods[t->cell.method](t, sh);
         if (rc != TASK_LATER)
             sh->env.finish(t, rc);
         t = next;
     }
 }
 
+void blob_enter(struct blob *b)
+{
+    b->busy = 1;
+    b->tag->busy++;
+}
+
+/* A delete of the tag waits until no blob of it is busy. Safe for one that is
+ * not: a put that made its blob and failed at once. */
+static void blob_rest(struct shard *sh, struct blob *b)
+{
+    if (!b->busy)
+        return;
+    b->busy = 0;
+    if (--b->tag->busy == 0)
+        tag_rests(sh, b->tag);
+}
+
 void blob_destroy(struct shard *sh, struct blob *b)
 {
     struct sl_task *wait = b->wait_head;
+    if (b->version > sh->last_version)
+        sh->last_version = b->version;
     for (uint32_t i = 0; i < b->n; i++)
         extent_free(sh, &b->ext[i]);
     table_remove(&sh->index, b);
+    blob_rest(sh, b);
     tag_unlink(b);
     if (b->ext != &b->one)
         free(b->ext);
@@ -172,12 +194,18 @@ void blob_destroy(struct shard *sh, struct blob *b)
     serve_again(sh, wait);
 }
 
-void blob_touch(struct blob *b, uint64_t size)
+uint64_t blob_next_version(const struct shard *sh, const struct blob *b)
+{
+    return (b->version ? b->version : sh->last_version) + 1u;
+}
+
+void blob_touch(struct shard *sh, struct blob *b, uint64_t size,
+                uint64_t now_ns)
 {
     b->tag->bytes += size - b->size; /* wraps rightly when it shrinks */
     b->size = size;
-    b->version++;
-    b->changed_ns = clock_stamp_ns();
+    b->version = blob_next_version(sh, b);
+    b->changed_ns = now_ns;
 }
 
 void blob_wait(struct blob *b, struct sl_task *t)
@@ -192,15 +220,12 @@ void blob_wait(struct blob *b, struct sl_task *t)
 
 void blob_leave(struct shard *sh, struct blob *b)
 {
-    struct tag *tag = b->tag;
-    b->busy = 0;
-    if (b->version == 0 || tag->dead) {
+    if (b->version == 0) {
         blob_destroy(sh, b);
-        if (tag->dead)
-            tag_gone(sh, tag);
         return;
     }
     struct sl_task *wait = b->wait_head;
+    blob_rest(sh, b);
     b->wait_head = NULL;
     serve_again(sh, wait);
 }

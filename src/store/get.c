@@ -85,8 +85,13 @@ static int get_answer(struct get *g)
 static void get_ended(struct get *g)
 {
     int rc = get_answer(g);
-    g->sh->env.finish(g->t, rc);
+    struct shard *sh = g->sh;
+    struct sl_task *t = g->t;
     get_free(g);
+    if (rc == SL_ENOMEM) /* nothing is left of this attempt */
+        sh->env.starve(t, rc);
+    else
+        sh->env.finish(t, rc);
 }
 
 static void get_unit_done(struct unit_io *io, int code)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "store/shard.h"
 
 #include <stdlib.h>
@@ -106,7 +107,11 @@ int store_tag_size(struct sl_task *t, void *container)
 
 /* ---- flush ---- */
 
-/* Brings one blob after another of a shard to the persistent target. */
+/*
+ * Brings one blob after another of a shard to the persistent target, in steps
+ * (update_persist). A blob with a writer under way is waited for: what was
+ * acknowledged before the flush began must be on disk when it ends.
+ */
 struct flush {
     struct scatter *s;
     struct shard *sh;
@@ -115,52 +120,92 @@ struct flush {
     uint64_t n, next;
     int code;
     int running; /* in flush_go: a completion inside it does not recurse */
-    int ended;   /* the blob in hand is done */
+    int ended;   /* the step in hand is done */
+    struct sl_task waiter; /* behind a busy blob */
+    struct message again;  /* short of memory: looks again later */
+    uint64_t starving_ns;  /* since when, 0: not */
 };
+
+/* How long a flush waits for memory that gets give back. */
+#define FLUSH_STARVE_NS UINT64_C(5000000000)
 
 static void flush_go(struct flush *f);
 
-static void flush_blob_done(void *user, int code)
+static void flush_step_done(struct flush *f)
 {
-    struct flush *f = user;
-    if (code && code != SL_ENOTAG && !f->code)
-        f->code = code;
     f->ended = 1;
     if (!f->running)
         flush_go(f);
 }
 
-static struct blob *flush_find(const struct flush *f, uint64_t i)
+static void flush_again(struct message *m)
 {
-    const struct table *t = &f->sh->index;
-    uint64_t at = f->keys[i].lo & t->mask;
-    for (; t->at[at].blob; at = (at + 1u) & t->mask)
-        if (t->at[at].blob == f->blobs[i] &&
-            t->at[at].blob->hash.hi == f->keys[i].hi)
-            return t->at[at].blob;
-    return NULL;
+    flush_step_done((struct flush *)(void *)((char *)m -
+                                             offsetof(struct flush, again)));
 }
 
-static int flush_wants(const struct blob *b)
+static void flush_waited(struct sl_task *t, int code)
 {
-    for (uint32_t i = 0; i < b->n; i++)
-        if (b->ext[i].target != TARGET_FILE)
-            return 1;
-    return !b->recorded;
+    (void)code; /* the blob's writer is done; how it went is its own affair */
+    flush_step_done(t->state);
+}
+
+static void flush_moved(void *user, int code)
+{
+    struct flush *f = user;
+    uint64_t now = code == SL_ENOMEM ? clock_ns() : 0;
+    if (now && !f->starving_ns)
+        f->starving_ns = now;
+    if (now && now - f->starving_ns < FLUSH_STARVE_NS) {
+        f->again.run = flush_again;
+        f->sh->env.post(f->sh->env.runtime, f->sh->id, &f->again);
+        return;
+    }
+    if (!now)
+        f->starving_ns = 0;
+    if (code) {
+        f->next++; /* this blob stays as it is */
+        if (code != SL_ENOTAG && !f->code)
+            f->code = code;
+    }
+    flush_step_done(f);
+}
+
+static struct blob *flush_find(const struct flush *f, uint64_t i)
+{
+    struct blob *b = f->blobs[i];
+    return table_has(&f->sh->index, f->keys[i].lo, b) &&
+                   b->hash.hi == f->keys[i].hi
+               ? b
+               : NULL;
+}
+
+/* One step on the blob in hand; false when there is nothing to do on it. */
+static int flush_step(struct flush *f)
+{
+    struct blob *b = flush_find(f, f->next);
+    if (!b || (!b->busy && b->recorded && !blob_is_volatile(b)))
+        return 0;
+    if (b->busy) {
+        f->waiter.done = flush_waited;
+        f->waiter.state = f;
+        blob_wait(b, &f->waiter);
+        return 1;
+    }
+    int rc = update_persist(f->sh, b, flush_moved, f);
+    if (rc != TASK_LATER)
+        flush_moved(f, rc);
+    return 1;
 }
 
 static void flush_go(struct flush *f)
 {
     f->running = 1;
     while (f->next < f->n) {
-        struct blob *b = flush_find(f, f->next++);
-        if (!b || b->version == 0 || b->busy || !flush_wants(b))
-            continue; /* a busy one was put after the flush began */
         f->ended = 0;
-        int rc = update_persist(f->sh, b, flush_blob_done, f);
-        if (rc != TASK_LATER)
-            flush_blob_done(f, rc);
-        if (!f->ended) {
+        if (!flush_step(f)) {
+            f->next++;
+        } else if (!f->ended) {
             f->running = 0;
             return;
         }
@@ -179,6 +224,7 @@ static int flush_part(struct scatter *s, struct shard *sh)
     const struct table *t = &sh->index;
     if (!f)
         return SL_ENOMEM;
+    table_settle(&sh->index);
     f->s = s;
     f->sh = sh;
     f->blobs = calloc(t->used + 1u, sizeof(struct blob *));

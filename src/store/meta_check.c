@@ -305,7 +305,7 @@ static int page_check(struct view *v, uint64_t page, unsigned depth,
                       struct tree *t)
 {
     int is_leaf = depth == 1;
-    const uint8_t *p;
+    const uint8_t *p = NULL;
     uint32_t n;
     int rc = page_open(v, page, is_leaf ? PAGE_LEAF : PAGE_BRANCH, &p);
 

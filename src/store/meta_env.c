@@ -162,7 +162,7 @@ static void scrap(const char *dir)
 /* A database that holds its format, in directory `fresh`, on stable storage. */
 static int create_in(const struct meta_env *e, const char *fresh)
 {
-    MDB_env *env;
+    MDB_env *env = NULL;
     int rc;
 
     if (mkdir(fresh, 0700))

@@ -78,14 +78,10 @@ static void deleted(struct change *c, int code)
     struct shard *sh = c->sh;
     struct sl_task *t = c->user;
     struct blob *b = table_find(&sh->index, t);
-    struct tag *tag = b->tag;
-    if (code) {
+    if (code)
         blob_leave(sh, b);
-    } else {
+    else
         blob_destroy(sh, b);
-        if (tag->dead)
-            tag_gone(sh, tag);
-    }
     sh->env.finish(t, code);
     change_release(c);
 }
@@ -102,7 +98,7 @@ static int delete_recorded(struct shard *sh, struct sl_task *t, struct blob *b)
     c->meta.blob.tag = b->tag->id;
     c->meta.blob.name = b->name;
     c->meta.blob.name_len = b->name_len;
-    b->busy = 1;
+    blob_enter(b);
     change_submit(c);
     return TASK_LATER;
 }

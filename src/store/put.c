@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "store/shard.h"
 
 #include <string.h>
 
 /*
  * The short way of a put: everything in the pinned tier, nothing to merge.
- * Three cases, tried in this order; each is done when it returns:
+ * Four cases, tried in this order; each is done when it returns:
  *
  *   in place  a small range inside one chunk that no reader holds
+ *   append    a small one behind the last byte
  *   flip      whole extents (or none) are replaced by the producer's chunk
  *   small     the same with a small chunk that the payload is copied into,
  *             when it would fill less than half of the producer's chunk
  *
  * All else goes the long way (update.c).
  */
+
+#define APPEND_BYTES 2048u /* a copy of half a page; more is flipped */
 
 /* Where a payload is: in the frame, or in a lent chunk. */
 static const uint8_t *put_source(const struct shard *sh,
@@ -154,13 +158,16 @@ static int put_keep(struct shard *sh, struct sl_task *t, struct extent *e)
     return keep_chunk(sh, t, e);
 }
 
-/* The producer gets the replaced chunk, else any of that class, else none. */
-static void put_exchange(struct shard *sh, struct sl_task *t, uint8_t klass,
-                         const struct extent *freed)
+/* Larger chunks are lent only for the put that asks for them: kept in idle slots
+ * they would starve the others. */
+#define EXCHANGE_CLASS_MAX 16u
+
+void put_exchange(struct shard *sh, struct sl_task *t, uint8_t klass,
+                  const struct extent *freed)
 {
     struct arena *a = sh->store->config.arena;
     uint64_t at;
-    if (t->cell.flags & SL_F_NOEXCHANGE) {
+    if ((t->cell.flags & SL_F_NOEXCHANGE) || klass > EXCHANGE_CLASS_MAX) {
         if (freed)
             extent_free(sh, freed);
         return;
@@ -208,14 +215,51 @@ static int put_flip(struct shard *sh, struct sl_task *t, struct blob *b,
     return 0;
 }
 
-void put_done(struct sl_task *t, struct blob *b)
+/* Small appends go on in the last chunk, which grows by doubling: a log that is
+ * written line by line becomes few extents. */
+static int put_append(struct shard *sh, const struct sl_task *t, struct blob *b)
+{
+    const struct sl_cell *c = &t->cell;
+    struct arena *a = sh->store->config.arena;
+    struct extent *e = b->n ? &b->ext[b->n - 1u] : NULL;
+    uint64_t at, len;
+    if (!e || (c->flags & SL_F_REPLACE) || c->offset != e->off + e->len ||
+        c->size > APPEND_BYTES || e->len + c->size > UNIT_BYTES ||
+        e->target != TARGET_PINNED || chunk_refs(a, e->loc) != 1u)
+        return 0;
+    len = e->len + c->size;
+    if (e->skip + len > (UINT64_C(1) << e->klass)) {
+        uint8_t klass = class_for(len);
+        if (shard_charge(sh, UINT64_C(1) << klass))
+            return 0;
+        if (chunk_alloc(sh->env.cache, klass, &at)) {
+            shard_discharge(sh, UINT64_C(1) << klass);
+            return 0;
+        }
+        memcpy(shard_arena(sh) + at, shard_arena(sh) + e->loc + e->skip,
+               e->len);
+        extent_free(sh, e);
+        e->loc = at;
+        e->skip = 0;
+        e->klass = klass;
+    }
+    memcpy(shard_arena(sh) + e->loc + e->skip + e->len, put_source(sh, t),
+           c->size);
+    e->len = (uint32_t)len;
+    return 1;
+}
+
+void put_done(struct shard *sh, struct sl_task *t, struct blob *b,
+              uint64_t now_ns)
 {
     const struct sl_cell *c = &t->cell;
     uint64_t end = c->offset + c->size;
     if (c->score != SL_SCORE_AUTO)
         b->score = c->score;
     b->context = c->context;
-    blob_touch(b, (c->flags & SL_F_REPLACE) || end > b->size ? end : b->size);
+    blob_touch(sh, b,
+               (c->flags & SL_F_REPLACE) || end > b->size ? end : b->size,
+               now_ns);
     t->result.v[0] = b->size;
     t->result.v[1] = b->version;
     t->has_result = 1;
@@ -228,7 +272,7 @@ static int put_short(struct shard *sh, struct sl_task *t, struct blob *b)
     int rc = 0;
     if (t->cell.size == 0)
         return TASK_LATER;
-    if (!put_in_place(sh, t, b)) {
+    if (!put_in_place(sh, t, b) && !put_append(sh, t, b)) {
         if (!put_covers(b, &t->cell, &first, &end))
             return TASK_LATER;
         rc = put_flip(sh, t, b, first, end);
@@ -236,7 +280,49 @@ static int put_short(struct shard *sh, struct sl_task *t, struct blob *b)
             return TASK_LATER; /* another tier may have room */
     }
     if (!rc)
-        put_done(t, b);
+        put_done(sh, t, b, clock_stamp_ns());
+    return rc;
+}
+
+/* A step of the move is done: the put is served again, and looks again. */
+static void put_moved(void *user, int code)
+{
+    struct sl_task *t = user;
+    struct shard *sh = t->state;
+    int rc = code ? code : store_put(t, sh);
+    if (code)
+        put_drop_list(sh, t);
+    if (rc != TASK_LATER)
+        sh->env.finish(t, rc);
+}
+
+/* Brings what is volatile to the file before a durable put on it: a record
+ * names the bytes of a blob either all or not at all. */
+static int put_moves(struct shard *sh, struct sl_task *t, struct blob *b)
+{
+    t->state = sh;
+    return update_persist(sh, b, put_moved, t);
+}
+
+static int put_on(struct shard *sh, struct sl_task *t, struct tag *tag)
+{
+    struct blob *b = table_find(&sh->index, t);
+    if (b && b->busy) {
+        blob_wait(b, t);
+        return TASK_LATER;
+    }
+    if (b && t->cell.persist && !(t->cell.flags & SL_F_REPLACE) &&
+        blob_is_volatile(b))
+        return put_moves(sh, t, b);
+    int pinned = put_is_pinned(sh, t, b);
+    int rc = b ? 0 : blob_create(sh, t, tag, &b);
+    if (rc)
+        return rc;
+    rc = pinned ? put_short(sh, t, b) : TASK_LATER;
+    if (rc == TASK_LATER)
+        return update_put(sh, t, b);
+    if (rc && b->version == 0)
+        blob_leave(sh, b);
     return rc;
 }
 
@@ -246,26 +332,10 @@ int store_put(struct sl_task *t, void *container)
     /* Until something is adopted the producer keeps what it has. */
     t->value = t->cell.flags & SL_F_INLINE ? 0 : t->cell.chunk;
     int rc = put_check(sh, t);
-    if (rc)
-        return rc;
-    struct tag *tag = tag_live(sh, t->cell.tag);
-    if (!tag)
-        return SL_ENOTAG;
-    struct blob *b = table_find(&sh->index, t);
-    if (b && b->busy) {
-        blob_wait(b, t);
-        return TASK_LATER;
-    }
-    int pinned = put_is_pinned(sh, t, b);
-    if (!b) {
-        rc = blob_create(sh, t, tag, &b);
-        if (rc)
-            return rc;
-    }
-    rc = pinned ? put_short(sh, t, b) : TASK_LATER;
-    if (rc == TASK_LATER)
-        rc = update_put(sh, t, b);
-    else if (rc && b->version == 0)
-        blob_leave(sh, b);
+    struct tag *tag = rc ? NULL : tag_live(sh, t->cell.tag);
+    if (!rc)
+        rc = tag ? put_on(sh, t, tag) : SL_ENOTAG;
+    if (rc != TASK_LATER && rc)
+        put_drop_list(sh, t);
     return rc;
 }

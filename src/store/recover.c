@@ -31,6 +31,9 @@ static int load_extents(struct store *s, struct blob *b,
         const struct meta_extent *e = &m->extents[i];
         if (e->target != 0 || e->codec != 0)
             return SL_EVERSION;
+        /* Buffers are sized by this: a record that says else is refused. */
+        if (e->bytes > UNIT_BYTES || e->stored != unit_stored(e->bytes))
+            return SL_ECORRUPT;
         rc = file->ops->reserve(file, e->loc, e->stored);
         b->ext[i] = (struct extent){.off = e->offset,
                                     .loc = e->loc,
@@ -66,10 +69,11 @@ static int load_blob(void *user, const struct meta_blob *m)
         return rc;
     rc = load_extents(s, b, m);
     if (rc) {
-        log_error("store: blob '%.*s' of tag '%.*s': an extent cannot be "
-                  "(space taken twice, or outside of the data file)",
-                  (int)m->name_len, m->name, (int)tag->len, tag->name);
-        return SL_ECORRUPT;
+        log_error("store: blob '%.*s' of tag '%.*s': an extent cannot be: %s",
+                  (int)m->name_len, m->name, (int)tag->len, tag->name,
+                  sl_strerror(rc));
+        /* Space that two records name, or none can have. */
+        return rc == SL_EEXIST || rc == SL_EINVAL ? SL_ECORRUPT : rc;
     }
     b->context = m->context;
     b->persist = m->persist;

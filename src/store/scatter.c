@@ -7,9 +7,11 @@ static void ended(struct message *m)
 {
     struct scatter *s =
         (struct scatter *)(void *)((char *)m - offsetof(struct scatter, ended));
+    s->kept = 0;
     /* Relaxed: the last part's acquire came before the post. */
     s->end(s, __atomic_load_n(&s->code, __ATOMIC_RELAXED));
-    free(s);
+    if (!s->kept)
+        free(s);
 }
 
 void scatter_part(struct scatter *s, int code)
@@ -31,6 +33,27 @@ static void run_part(struct message *m)
         scatter_part(to->s, rc);
 }
 
+void scatter_retry(struct scatter *s, struct shard *sh)
+{
+    sh->env.post(sh->env.runtime, sh->id, &s->to[sh->id].m);
+}
+
+void scatter_next(struct scatter *s,
+                  int (*part)(struct scatter *s, struct shard *sh),
+                  void (*end)(struct scatter *s, int code))
+{
+    struct shard *origin = s->origin;
+    uint32_t n = origin->store->config.n_shards;
+    s->kept = 1;
+    s->part = part;
+    s->end = end;
+    /* Relaxed: the posts below publish them. */
+    __atomic_store_n(&s->code, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->pending, n, __ATOMIC_RELAXED);
+    for (uint32_t i = 0; i < n; i++)
+        origin->env.post(origin->env.runtime, i, &s->to[i].m);
+}
+
 int scatter_start(struct shard *origin, struct sl_task *t,
                   int (*part)(struct scatter *s, struct shard *sh),
                   void (*end)(struct scatter *s, int code), void *user)
@@ -43,16 +66,12 @@ int scatter_start(struct shard *origin, struct sl_task *t,
     s->origin = origin;
     s->task = t;
     s->user = user;
-    s->part = part;
-    s->end = end;
-    s->pending = n;
     s->ended.run = ended;
     for (uint32_t i = 0; i < n; i++) {
         s->to[i].m.run = run_part;
         s->to[i].s = s;
         s->to[i].sh = st->shards[i];
     }
-    for (uint32_t i = 0; i < n; i++)
-        origin->env.post(origin->env.runtime, i, &s->to[i].m);
+    scatter_next(s, part, end);
     return 0;
 }

@@ -7,7 +7,9 @@
  *   tag.c      tags: every shard knows all, each its own blobs of them
  *   blob.c     a blob's record: extents, size, queue of writers
  *   put.c      the short way of a put: flip a chunk, copy a few bytes
- *   update.c   the long way: merge, write to a target, commit, publish
+ *   update.c   the long way: begin, record, publish, end
+ *   gather.c     which bytes make the new extents
+ *   place.c      writing them to a target
  *   unit.c     units on targets below the arena: write, read, checksum
  *   get.c      answers by chunk, or by a list of segments
  *   list.c     names, sizes, stat
@@ -72,9 +74,11 @@ struct tag {
     uint32_t n, cap;
     uint64_t bytes;         /* of them */
     struct sl_task *wait;   /* at home: who asked while it was being created */
-    struct scatter *ending; /* the delete that waits for the last blob */
-    uint8_t ready;          /* all shards know it (and it is recorded) */
-    uint8_t dead;           /* being deleted */
+    struct scatter *ending; /* the delete, while it waits for busy blobs */
+    uint32_t busy;          /* blobs of this shard with a writer under way */
+    int code;               /* at home: what its create or delete came to */
+    uint8_t ready;          /* all shards know it, and it is recorded */
+    uint8_t dead;           /* being deleted; its blobs are still there */
     uint8_t len;
     char name[];
 };
@@ -87,6 +91,8 @@ struct index_entry {
 struct table {
     struct index_entry *at;
     uint64_t mask, used;
+    struct index_entry *old; /* while it grows: what is not moved yet */
+    uint64_t old_mask, moved;
 };
 
 /* Units that readers may still read are freed two flips later. */
@@ -103,6 +109,7 @@ struct shard {
     struct table index;
     struct tag **tags; /* open addressing by id */
     uint32_t tag_mask, tag_used;
+    uint64_t last_version; /* highest of any deleted blob */
     uint64_t credit; /* pinned bytes charged but unused */
     uint64_t credit_step;
     uint32_t reads[2]; /* reads of units under way, by epoch parity */
@@ -139,6 +146,10 @@ void table_destroy(struct table *t);
 struct blob *table_find(const struct table *t, const struct sl_task *task);
 /** The blob that has half of the hash, or null; does not touch it. */
 struct blob *table_guess(const struct table *t, uint64_t lo);
+/** True while the blob is there; b may have been freed. */
+int table_has(const struct table *t, uint64_t lo, const struct blob *b);
+/** Ends a growth: then `at` has all. */
+void table_settle(struct table *t);
 int table_insert(struct table *t, struct blob *b); /* SL_ENOMEM */
 void table_remove(struct table *t, const struct blob *b);
 
@@ -146,17 +157,15 @@ void table_remove(struct table *t, const struct blob *b);
 int tags_create(struct shard *sh);
 void tags_destroy(struct shard *sh);
 struct tag *tag_find(const struct shard *sh, uint64_t id);
-/** Live tag of a request; null: SL_ENOTAG. */
+/** Tag of a request, when it is ready and not dead; null: SL_ENOTAG. */
 struct tag *tag_live(const struct shard *sh, uint64_t id);
 int tag_add(struct shard *sh, uint64_t id, const void *name, uint32_t len,
             struct tag **out);
 int tag_link(struct tag *t, struct blob *b);
 void tag_unlink(struct blob *b);
-/** Of a dead tag: destroys what no writer holds. */
-void tag_reap(struct shard *sh, struct tag *tag);
-/** Of a dead tag: when the last blob has gone, lets the delete go on; the tag
- * may be freed. */
-void tag_gone(struct shard *sh, struct tag *tag);
+/** The last busy blob of the tag in this shard left: a delete that waits for it
+ *  goes on, by a message, so the tag stays until the caller has returned. */
+void tag_rests(struct shard *sh, struct tag *tag);
 int store_tag(struct sl_task *t, void *container);
 int store_tag_del(struct sl_task *t, void *container);
 
@@ -172,8 +181,12 @@ void blob_destroy(struct shard *sh, struct blob *b);
 /** First extent that ends behind `at`; n when none. */
 uint32_t blob_seek(const struct blob *b, uint64_t at);
 int blob_reserve(struct blob *b, uint32_t n);
-/** The bytes of `size` changed: version, times, sizes. */
-void blob_touch(struct blob *b, uint64_t size);
+/** The bytes changed: version, time, sizes. */
+void blob_touch(struct shard *sh, struct blob *b, uint64_t size,
+                uint64_t now_ns);
+/** Version of the next change. A new blob begins above all that this shard gave
+ *  to blobs since deleted, so a name that is made again is another version. */
+uint64_t blob_next_version(const struct shard *sh, const struct blob *b);
 /** The extents that a blob has after `made` replaced what it overlaps (all:
  *  everything). Changes nothing. SL_ENOMEM. */
 struct merged {
@@ -185,6 +198,8 @@ int blob_merge(const struct blob *b, const struct extent *made, uint32_t n,
 /** Takes the merged extents as the blob's and frees those that went. */
 void blob_publish(struct shard *sh, struct blob *b, struct merged *m);
 void blob_wait(struct blob *b, struct sl_task *t);
+/** Begins a writer's turn; the blob is not busy. */
+void blob_enter(struct blob *b);
 /** Ends a writer's turn: serves those who wait; a blob without version goes. */
 void blob_leave(struct shard *sh, struct blob *b);
 void extent_free(struct shard *sh, const struct extent *e);
@@ -194,6 +209,11 @@ int shard_charge(struct shard *sh, uint64_t bytes);
 void shard_discharge(struct shard *sh, uint64_t bytes);
 
 /* ---- unit.c ---- */
+/** Bytes that a unit takes from its target. */
+static inline uint32_t unit_stored(uint32_t len)
+{
+    return (len + TIER_BLOCK - 1u) / TIER_BLOCK * TIER_BLOCK;
+}
 struct unit_io {
     struct tier_io io;
     struct shard *sh;
@@ -210,16 +230,30 @@ int unit_read(struct unit_io *u, uint8_t *buf);
 void limbo_add(struct shard *sh, const struct extent *e);
 void limbo_advance(struct shard *sh);
 
-/* ---- put.c, update.c ---- */
+/* ---- put.c ---- */
 int store_put(struct sl_task *t, void *container);
-/** The long way. `t` may be null: then the blob is brought to the persistent
- *  target and `done` is called. Returns TASK_LATER, or a code at once. */
+uint8_t class_for(uint64_t bytes); /* smallest class, 6..20 */
+void put_done(struct shard *sh, struct sl_task *t, struct blob *b,
+              uint64_t now_ns);
+/** The producer of an adopted chunk gets the replaced one, or another of that
+ *  class, or none. `freed` may be null. */
+void put_exchange(struct shard *sh, struct sl_task *t, uint8_t klass,
+                  const struct extent *freed);
+
+/* ---- update.c: the long way, see update.h ---- */
+/** Always TASK_LATER or SL_ENOMEM. */
 int update_put(struct shard *sh, struct sl_task *t, struct blob *b);
+/** One step to make a blob durable: moves some extents to the file, or when all
+ *  are there writes the record; then calls done. SL_ENOMEM: done is not. */
 int update_persist(struct shard *sh, struct blob *b,
                    void (*done)(void *user, int code), void *user);
+/** True when some of its bytes are in no file. */
+int blob_is_volatile(const struct blob *b);
+/** Frees the chunks of a listed put that nothing was made of. */
+void put_drop_list(struct shard *sh, const struct sl_task *t);
+
+/* ---- persist.c ---- */
 int store_del(struct sl_task *t, void *container);
-uint8_t class_for(uint64_t bytes); /* smallest class, 6..20 */
-void put_done(struct sl_task *t, struct blob *b);
 
 /* ---- get.c, list.c ---- */
 int store_get(struct sl_task *t, void *container);
@@ -255,6 +289,13 @@ int scatter_start(struct shard *origin, struct sl_task *t,
                   int (*part)(struct scatter *s, struct shard *sh),
                   void (*end)(struct scatter *s, int code), void *user);
 void scatter_part(struct scatter *s, int code);
+/** Runs the part of this shard again, by a message; it answered TASK_LATER. */
+void scatter_retry(struct scatter *s, struct shard *sh);
+/** In `end`, or later when it set `kept`, on the origin's worker: goes round
+ *  all shards again with the same scatter, so that it cannot fail. */
+void scatter_next(struct scatter *s,
+                  int (*part)(struct scatter *s, struct shard *sh),
+                  void (*end)(struct scatter *s, int code));
 struct scatter {
     struct shard *origin;
     struct sl_task *task;
@@ -263,6 +304,7 @@ struct scatter {
     void (*end)(struct scatter *s, int code);
     uint32_t pending; /* atomic */
     int code;         /* atomic: first error */
+    int kept;         /* set by `end`: it goes on, do not free */
     struct message ended;
     struct scatter_message {
         struct message m;

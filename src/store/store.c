@@ -204,6 +204,7 @@ int shard_create(struct store *s, uint32_t index, const struct store_env *env,
  * metadata names stays, the rest is free space at the next start. */
 void shard_destroy(struct shard *sh)
 {
+    table_settle(&sh->index);
     for (uint64_t i = 0; i <= sh->index.mask; i++) {
         struct blob *b = sh->index.at[i].blob;
         if (!b)

@@ -47,6 +47,11 @@ struct store_env {
     struct holds *holds;
     /** Replies to a frame (or runs its done); same thread. */
     void (*finish)(struct sl_task *t, int code);
+    /** This task found no chunk; serves it again from the start when some may be
+     *  free. After the limit (task/starve.c) finishes it with `code`. The task
+     *  must have nothing under way; the method returns TASK_LATER. Same thread.
+     */
+    void (*starve)(struct sl_task *t, int code);
     /** Sends a message to the worker that owns a shard; any thread. */
     void (*post)(void *runtime, uint32_t shard, struct message *m);
     void *runtime;

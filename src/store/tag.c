@@ -7,11 +7,21 @@
 /*
  * A tag's id is the hash of its name with the low byte as a counter for
  * collisions, so its home shard follows from the id, and every node and every
- * restart gives the same name the same id. The home decides; then all shards
- * learn the tag before the first answer, so that a put checks it locally.
+ * restart gives the same name the same id. The home decides; the others follow
+ * it, each change in two rounds through all shards with the metadata between:
  *
- *   absent --create--> known at home --all shards, recorded--> ready
- *   ready --delete--> dead --last blob gone, record gone--> absent
+ *   absent --all shards: add--> known --PUT_TAG stored-->
+ *          --all shards: ready--> ready --> who asked is answered
+ *
+ *   ready --all shards: dead, busy blobs waited for--> dead --DEL_TAG stored-->
+ *         --all shards: destroy the blobs, drop--> absent --> answered
+ *
+ * Requests find a tag while it is ready and not dead. So a record of a blob is
+ * never stored without that of its tag, and space of recorded blobs becomes
+ * free after their records have gone for good. A failure takes the second
+ * round back: a known tag is dropped (it is empty), a dead one is ready again
+ * with all its blobs. The home changes last, hence an order for the same tag
+ * cannot overtake a round.
  */
 
 #define TAGS_FIRST 64u
@@ -51,7 +61,7 @@ struct tag *tag_find(const struct shard *sh, uint64_t id)
 struct tag *tag_live(const struct shard *sh, uint64_t id)
 {
     struct tag *t = tag_find(sh, id);
-    return t && !t->dead ? t : NULL;
+    return t && t->ready && !t->dead ? t : NULL;
 }
 
 static void tag_place(struct tag **at, uint32_t mask, struct tag *t)
@@ -143,12 +153,67 @@ void tag_unlink(struct blob *b)
     t->bytes -= b->size;
 }
 
+/* ---- rounds ---- */
+
+/* Scatters of this file have the home's tag as their user; it does not move,
+ * and its id and name do not change. */
+static struct tag *tag_here(const struct scatter *s, const struct shard *sh)
+{
+    const struct tag *home = s->user;
+    return tag_find(sh, home->id);
+}
+
+static int tag_store(struct scatter *s, enum meta_op op,
+                     void (*done)(struct change *, int))
+{
+    const struct tag *tag = s->user;
+    struct change *c = calloc(1, sizeof(*c));
+    if (!c)
+        return SL_ENOMEM;
+    c->sh = s->origin;
+    c->done = done;
+    c->user = s;
+    c->meta.op = op;
+    c->meta.blob.tag = tag->id;
+    c->meta.blob.name = tag->name;
+    c->meta.blob.name_len = tag->len;
+    s->kept = 1;
+    change_submit(c);
+    return 0;
+}
+
 /* ---- create ---- */
 
-static void tag_answer(struct shard *sh, struct tag *tag, int code)
+static int add_part(struct scatter *s, struct shard *sh)
 {
+    const struct tag *home = s->user;
+    struct tag *tag;
+    return tag_add(sh, home->id, home->name, home->len, &tag);
+}
+
+static int ready_part(struct scatter *s, struct shard *sh)
+{
+    if (sh != s->origin)
+        tag_here(s, sh)->ready = 1;
+    return 0;
+}
+
+static int forget_part(struct scatter *s, struct shard *sh)
+{
+    struct tag *tag = tag_here(s, sh); /* null: there was no memory for it */
+    if (tag && sh != s->origin)
+        tag_drop(sh, tag);
+    return 0;
+}
+
+static void create_end(struct scatter *s, int none)
+{
+    struct shard *sh = s->origin;
+    struct tag *tag = s->user;
     struct sl_task *t = tag->wait;
     uint64_t id = tag->id;
+    int code = tag->code;
+    (void)none;
     tag->wait = NULL;
     if (code)
         tag_drop(sh, tag);
@@ -163,49 +228,28 @@ static void tag_answer(struct shard *sh, struct tag *tag, int code)
     }
 }
 
-static void tag_recorded(struct change *c, int code)
+static void create_settle(struct scatter *s, int code)
 {
-    tag_answer(c->sh, c->user, code);
+    struct tag *tag = s->user;
+    tag->code = code;
+    scatter_next(s, code ? forget_part : ready_part, create_end);
+}
+
+static void create_stored(struct change *c, int code)
+{
+    struct scatter *s = c->user;
     change_release(c);
+    create_settle(s, code);
 }
 
-static int tag_everywhere(struct scatter *s, struct shard *sh)
+static void create_known(struct scatter *s, int code)
 {
-    const struct tag *from = s->user;
-    struct tag *t;
-    /* The origin's tag does not move or change while it is not ready. */
-    int rc = tag_add(sh, from->id, from->name, from->len, &t);
-    if (!rc && sh != s->origin)
-        t->ready = 1;
-    return rc;
-}
-
-static int tag_record(struct shard *sh, struct tag *tag, enum meta_op op,
-                      void (*done)(struct change *, int), void *user)
-{
-    struct change *c = calloc(1, sizeof(*c));
-    if (!c)
-        return SL_ENOMEM;
-    c->sh = sh;
-    c->done = done;
-    c->user = user;
-    c->meta.op = op;
-    c->meta.blob.tag = tag->id;
-    c->meta.blob.name = tag->name;
-    c->meta.blob.name_len = tag->len;
-    change_submit(c);
-    return 0;
-}
-
-static void tag_known(struct scatter *s, int code)
-{
-    struct shard *sh = s->origin;
-    if (!code && sh->store->meta) {
-        code = tag_record(sh, s->user, META_PUT_TAG, tag_recorded, s->user);
+    if (!code && s->origin->store->meta) {
+        code = tag_store(s, META_PUT_TAG, create_stored);
         if (!code)
             return;
     }
-    tag_answer(sh, s->user, code);
+    create_settle(s, code);
 }
 
 static int tag_create(struct shard *sh, struct sl_task *t, uint64_t id)
@@ -214,7 +258,7 @@ static int tag_create(struct shard *sh, struct sl_task *t, uint64_t id)
     int rc = tag_add(sh, id, t->name, t->cell.name_len, &tag);
     if (rc)
         return rc;
-    rc = scatter_start(sh, t, tag_everywhere, tag_known, tag);
+    rc = scatter_start(sh, t, add_part, create_known, tag);
     if (rc) {
         tag_drop(sh, tag);
         return rc;
@@ -253,71 +297,98 @@ int store_tag(struct sl_task *t, void *container)
 
 /* ---- delete ---- */
 
-static void tag_forgotten(struct change *c, int code)
+void tag_rests(struct shard *sh, struct tag *tag)
 {
-    struct sl_task *t = c->user;
-    tag_drop(c->sh, tag_find(c->sh, t->cell.tag));
-    c->sh->env.finish(t, code);
-    change_release(c);
+    struct scatter *s = tag->ending;
+    tag->ending = NULL;
+    if (s)
+        scatter_retry(s, sh);
 }
 
-static void tag_emptied(struct scatter *s, int code)
+static int wait_for_rest(struct scatter *s, struct tag *tag)
+{
+    tag->ending = s;
+    return TASK_LATER;
+}
+
+/* Writers that are under way may submit records still; behind this round none
+ * does, so the delete is the last word on the tag. */
+static int dead_part(struct scatter *s, struct shard *sh)
+{
+    struct tag *tag = tag_here(s, sh);
+    tag->dead = 1;
+    return tag->busy ? wait_for_rest(s, tag) : 0;
+}
+
+static int revive_part(struct scatter *s, struct shard *sh)
+{
+    if (sh != s->origin)
+        tag_here(s, sh)->dead = 0;
+    return 0;
+}
+
+/* A flush may have made a blob busy again, which stores nothing (update.c). */
+static int purge_part(struct scatter *s, struct shard *sh)
+{
+    struct tag *tag = tag_here(s, sh);
+    if (tag->busy)
+        return wait_for_rest(s, tag);
+    while (tag->n)
+        blob_destroy(sh, tag->blobs[tag->n - 1u]);
+    if (sh != s->origin)
+        tag_drop(sh, tag);
+    return 0;
+}
+
+static void delete_end(struct scatter *s, int none)
 {
     struct shard *sh = s->origin;
-    struct sl_task *t = s->task;
-    struct tag *tag = tag_find(sh, t->cell.tag);
-    if (sh->store->meta) {
-        code = tag_record(sh, tag, META_DEL_TAG, tag_forgotten, t);
+    struct tag *tag = s->user;
+    int code = tag->code;
+    (void)none;
+    if (code)
+        tag->dead = 0;
+    else
+        tag_drop(sh, tag);
+    sh->env.finish(s->task, code);
+}
+
+static void delete_settle(struct scatter *s, int code)
+{
+    struct tag *tag = s->user;
+    tag->code = code;
+    scatter_next(s, code ? revive_part : purge_part, delete_end);
+}
+
+static void delete_stored(struct change *c, int code)
+{
+    struct scatter *s = c->user;
+    change_release(c);
+    delete_settle(s, code);
+}
+
+static void delete_rests(struct scatter *s, int code)
+{
+    if (s->origin->store->meta) {
+        code = tag_store(s, META_DEL_TAG, delete_stored);
         if (!code)
             return;
     }
-    tag_drop(sh, tag);
-    sh->env.finish(t, code);
-}
-
-/* Blobs with a writer under way go when it leaves (blob_leave). */
-void tag_reap(struct shard *sh, struct tag *tag)
-{
-    for (uint32_t i = tag->n; i-- > 0;)
-        if (!tag->blobs[i]->busy)
-            blob_destroy(sh, tag->blobs[i]);
-}
-
-void tag_gone(struct shard *sh, struct tag *tag)
-{
-    struct scatter *s = tag->ending;
-    if (tag->n || !s)
-        return;
-    tag->ending = NULL;
-    if (sh != s->origin)
-        tag_drop(sh, tag);
-    scatter_part(s, 0);
-}
-
-static int tag_empty(struct scatter *s, struct shard *sh)
-{
-    struct tag *tag = tag_find(sh, s->task->cell.tag);
-    if (!tag)
-        return 0;
-    tag->dead = 1;
-    tag->ending = s;
-    tag_reap(sh, tag);
-    tag_gone(sh, tag);
-    return TASK_LATER;
+    delete_settle(s, code);
 }
 
 int store_tag_del(struct sl_task *t, void *container)
 {
     struct shard *sh = container;
     struct tag *tag = tag_live(sh, t->cell.tag);
-    if (!tag || !tag->ready)
+    if (!tag)
         return SL_ENOTAG;
     if (sl_key_container((struct sl_hash){tag->id, 0},
                          sh->store->config.n_shards) != sh->id)
         return SL_EROUTE; /* only the home orders create and delete */
-    tag->dead = 1;
-    int rc = scatter_start(sh, t, tag_empty, tag_emptied, NULL);
+    int rc = scatter_start(sh, t, dead_part, delete_rests, tag);
     if (rc)
-        tag->dead = 0;
-    return rc ? rc : TASK_LATER;
+        return rc;
+    tag->dead = 1; /* at once, so that no second delete begins */
+    return TASK_LATER;
 }

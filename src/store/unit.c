@@ -70,7 +70,7 @@ int unit_write(struct unit_io *u, int target, uint8_t *buf)
 {
     struct extent *e = u->e;
     struct tier *tier = u->sh->store->tiers[target];
-    uint32_t stored = (e->len + TIER_BLOCK - 1u) / TIER_BLOCK * TIER_BLOCK;
+    uint32_t stored = unit_stored(e->len);
     int rc = tier->ops->alloc(tier, stored, &e->loc);
     if (rc)
         return rc;

@@ -1,15 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/clock.h"
 #include "task/task.h"
 
 #include <string.h>
-
-/*
- * Chunks for producers. A worker that finds none makes the others give theirs
- * back (arena.h), and producers release what they copied; both takes a moment,
- * so a request waits this long before it is told that there is no space.
- */
-#define STARVE_NS 10000000u /* 10 ms: 50 times what a worker spins */
 
 static int noop(struct sl_task *t, void *container)
 {
@@ -44,10 +36,6 @@ static int try_list(struct sl_task *t)
     uint64_t at[SL_LIST_MAX];
     uint32_t n = (uint32_t)t->cell.size;
     uint8_t *base = arena_base(env->arena);
-    uint32_t klass;
-    /* Again: a request that waited may have lost its side chunk. */
-    if (!chunk_is_lent(env->arena, t->cell.side, t->channel->id, &klass))
-        return SL_ECHUNK;
     for (uint32_t i = 0; i < n; i++) {
         int rc = chunk_alloc(env->cache, t->cell.klass, &at[i]);
         if (rc) {
@@ -62,48 +50,21 @@ static int try_list(struct sl_task *t)
     return 0;
 }
 
-static int try_again(struct sl_task *t)
+/* More than there ever is: waiting is of no use. */
+static int is_too_much(const struct sl_task *t)
 {
-    return t->cell.method == SL_ADMIN_LIST ? try_list(t) : try_chunk(t);
+    uint64_t n = t->cell.method == SL_ADMIN_LIST ? t->cell.size : 1u;
+    return n << t->cell.klass >= arena_bytes(task_env_of(t)->arena);
 }
 
-/* ---- waiting for chunks ---- */
-
-static void starve(struct task_env *env, struct sl_task *t)
+static int attempt(struct sl_task *t, int (*try)(struct sl_task *t))
 {
-    task_frame(t)->since_ns = clock_ns();
-    t->next = NULL;
-    *env->starving_end = t;
-    env->starving_end = &t->next;
-}
-
-unsigned admin_retry(struct task_env *env)
-{
-    unsigned answered = 0;
-    uint64_t now = clock_ns();
-    while (env->starving) {
-        struct sl_task *t = env->starving;
-        int rc = try_again(t);
-        if (rc == SL_ENOSPC && now - task_frame(t)->since_ns < STARVE_NS)
-            break; /* those behind it came later */
-        env->starving = t->next;
-        if (!env->starving)
-            env->starving_end = &env->starving;
-        task_finish(t, rc);
-        answered++;
-    }
-    return answered;
-}
-
-static int attempt(struct sl_task *t)
-{
-    struct task_env *env = task_env_of(t);
     int rc = SL_ENOSPC;
-    if (!env->starving) /* else it would pass those who wait */
-        rc = try_again(t);
-    if (rc != SL_ENOSPC)
+    if (task_may_try(t))
+        rc = try(t);
+    if (rc != SL_ENOSPC || is_too_much(t))
         return rc;
-    starve(env, t);
+    task_starve(t, rc);
     return TASK_LATER;
 }
 
@@ -121,8 +82,9 @@ static int lend_chunk(struct sl_task *t, void *container)
         if (rc)
             return rc;
         chunk_unref(env->cache, t->cell.chunk);
+        t->cell.chunk = 0; /* the task may be served again */
     }
-    return class_is_lent(t->cell.klass) ? attempt(t) : SL_EINVAL;
+    return class_is_lent(t->cell.klass) ? attempt(t, try_chunk) : SL_EINVAL;
 }
 
 static int lend_list(struct sl_task *t, void *container)
@@ -132,7 +94,7 @@ static int lend_list(struct sl_task *t, void *container)
         return SL_EINVAL;
     if (t->cell.size == 0 || t->cell.size > SL_LIST_MAX)
         return SL_EINVAL;
-    return attempt(t);
+    return attempt(t, try_list);
 }
 
 static int (*const methods[SL_ADMIN_METHODS])(struct sl_task *, void *) = {

@@ -3,6 +3,7 @@
 
 #include "store/store.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,14 +23,12 @@ static __thread struct task_env *self;
 
 /* ---- frames and side copies ---- */
 
-void task_env_init(struct task_env *env)
-{
-    env->starving_end = &env->starving;
-}
-
 void task_env_fini(struct task_env *env)
 {
     struct free_side *side;
+    /* Acquire; partner: task_env_post. */
+    while (__atomic_load_n(&env->posters, __ATOMIC_ACQUIRE))
+        sched_yield();
     while (env->blocks) {
         struct frame_block *b = env->blocks;
         env->blocks = b->next;
@@ -50,8 +49,14 @@ void task_env_enter(struct task_env *env)
 
 void task_env_post(struct task_env *env, struct message *m)
 {
+    /* What the message stands for may be what keeps env alive, and a worker can
+     * run it before we have woken anybody. Relaxed: whoever waits for zero came
+     * to know of the message, which releases the addition. */
+    __atomic_fetch_add(&env->posters, 1u, __ATOMIC_RELAXED);
     mailbox_post(&env->inbox, m);
     env->wake(env);
+    /* Release: we do not touch env any more. Partner: task_env_fini. */
+    __atomic_fetch_sub(&env->posters, 1u, __ATOMIC_RELEASE);
 }
 
 static void add_frames(struct task_env *env)
@@ -84,6 +89,7 @@ struct sl_task *task_new(struct task_env *env, struct task_source *source)
     source->out++;
     t->worker = (struct worker *)(void *)env;
     task_frame(t)->source = source;
+    task_frame(t)->since_ns = 0;
     return t;
 }
 
@@ -239,8 +245,12 @@ int task_prepare(struct sl_task *t, uint32_t lane)
     rc = copy_side(t);
     if (!rc)
         rc = check_content(t);
-    if (!rc && t->name) /* the others look nothing up */
+    if (!rc && t->name) { /* the others look nothing up */
         shard_prepare(p->containers[c->container], t);
+        /* Two containers with blobs of one name would both be right. */
+        if (sl_key_container(t->hash, t->channel->n_lanes) != c->container)
+            rc = SL_EROUTE;
+    }
     return rc;
 }
 
@@ -269,11 +279,36 @@ void task_peek_chunk(const struct sl_task *t)
 
 /* ---- serve and finish ---- */
 
-void task_serve(struct sl_task *t)
+static int call_method(struct sl_task *t)
 {
     const struct sl_cell *c = &t->cell;
     const struct pool *p = pools_at(task_env_of(t)->pools, c->pool);
-    int rc = p->module->methods[c->method](t, p->containers[c->container]);
+    return p->module->methods[c->method](t, p->containers[c->container]);
+}
+
+/* Since the checks another task of the channel may have given the side chunk
+ * back, and somebody else has it now. So it is the worker's while the method
+ * writes into it: who gives it back meanwhile is refused. */
+static int call_aside(struct sl_task *t)
+{
+    struct arena *a = task_env_of(t)->arena;
+    uint32_t klass;
+    int rc = chunk_adopt(a, t->cell.side, t->channel->id, &klass);
+    if (rc)
+        return rc;
+    /* It may be another chunk of the channel's by now. */
+    rc = klass == SL_LENT_MIN_SHIFT ? call_method(t) : SL_ECHUNK;
+    chunk_lend(a, t->cell.side, t->channel->id);
+    return rc;
+}
+
+void task_serve(struct sl_task *t)
+{
+    const struct sl_cell *c = &t->cell;
+    int aside = c->pool == SL_POOL_ADMIN && c->method == SL_ADMIN_LIST;
+    if (c->pool == SL_POOL_STORE)
+        aside = ANSWERS_ASIDE >> c->method & 1u;
+    int rc = aside ? call_aside(t) : call_method(t);
     if (rc != TASK_LATER)
         task_finish(t, rc);
 }
@@ -291,6 +326,8 @@ void task_finish(struct sl_task *t, int code)
     channel_reply(t, code);
     side_free(env, t->side);
     t->side = NULL;
+    if (env->trying == t)
+        env->trying = NULL;
     task_frame(t)->source->out--;
     env->out--;
     t->next = env->free;

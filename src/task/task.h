@@ -63,7 +63,9 @@ struct frame {
     struct sl_task task; /* first: a task is its frame */
     struct message message;
     struct task_source *source;
-    uint64_t since_ns; /* of a task that waits for chunks */
+    uint64_t since_ns; /* when it first found no chunk; 0: never */
+    int starve_code;   /* the code when none comes */
+    int last_try;      /* its time is over */
     int code;          /* what sl_task_finish said */
 };
 
@@ -75,6 +77,7 @@ struct task_env {
     struct arena *arena;
     struct chunk_cache *cache;
     struct mailbox inbox;
+    uint32_t posters; /* atomic: threads inside of task_env_post */
     /** After a post to the inbox; any thread. */
     void (*wake)(struct task_env *env);
     uint32_t out;         /* frames in use */
@@ -83,12 +86,14 @@ struct task_env {
     struct frame_block *blocks;
     void *sides; /* free copies of side chunks, linked */
     uint32_t n_sides;
-    struct sl_task *starving; /* admin tasks that wait for chunks, by next */
-    struct sl_task **starving_end;
+    struct sl_task *starving; /* tasks that wait for chunks, oldest first */
+    struct sl_task *trying;   /* one of them that is served again right now */
+    uint32_t n_starving;
+    uint64_t starved_ns; /* when the youngest of them came */
 };
 
-void task_env_init(struct task_env *env);
-/** Frees frames and sides; none is in use. */
+/** Frees frames and sides; none is in use, and its worker has ended. Waits for
+ *  those who are still about to wake it. */
 void task_env_fini(struct task_env *env);
 /** This thread is the worker of env (null: of none). */
 void task_env_enter(struct task_env *env);
@@ -127,8 +132,22 @@ static inline struct frame *task_frame(struct sl_task *t)
     return (struct frame *)(void *)t;
 }
 
-/** Tries again for those who wait for chunks; returns how many were answered.
- *  The worker calls it in its loop while env->starving is not null. */
-unsigned admin_retry(struct task_env *env);
+/* ---- tasks that found no chunk, starve.c ---- */
+
+/**
+ * Has a task served again, from the start and by its method, when some chunks
+ * may be free; after a second, or while others are in flight that may free some
+ * after five, it is finished with `code`. The task has nothing under way and
+ * its answer is as it is to be with `code` (a put's value). On its worker; a
+ * method that calls it returns TASK_LATER.
+ */
+void task_starve(struct sl_task *t, int code);
+/** False when the task would pass those who wait. */
+int task_may_try(const struct sl_task *t);
+/** Serves those who wait again; returns how many got further. The worker calls
+ *  it in its loop while env->starving is not null. */
+unsigned task_retry(struct task_env *env);
+/** Finishes those whose channel ends with SL_EDEAD; returns how many. */
+unsigned task_drop_starving(struct task_env *env);
 
 #endif

@@ -23,6 +23,7 @@ struct order_part {
 };
 
 struct order {
+    struct order *next; /* of those that nobody waits for any more */
     struct channel *channel;
     uint32_t n;    /* workers it went to */
     uint32_t done; /* atomic, futex: those who have answered */
@@ -164,10 +165,16 @@ int workers_remove(struct workers *ws, struct channel *c, uint64_t timeout_ns)
 {
     uint64_t until = clock_ns() + timeout_ns;
     struct order *o = order_send(ws, c, run_remove);
+    int rc;
     watch_remove(ws->watch, c);
     if (!o)
         return SL_ENOMEM;
-    return order_wait(o, until);
+    rc = order_wait(o, until);
+    if (rc == SL_ETIMEDOUT) {
+        o->next = ws->late;
+        ws->late = o;
+    }
+    return rc;
 }
 
 /* ---- the end ---- */
@@ -223,5 +230,10 @@ void workers_stop(struct workers *ws)
     if (o)
         (void)order_wait(o, FOR_EVER);
     ws->n_started = 0;
+    while (ws->late) {
+        struct order *late = ws->late;
+        ws->late = late->next;
+        free(late);
+    }
     watch_stop(ws->watch);
 }

@@ -27,7 +27,7 @@ void worker_wake(struct worker *w)
 
 static int has_work(const struct worker *w)
 {
-    if (mailbox_ready(&w->env.inbox) || w->env.starving)
+    if (mailbox_ready(&w->env.inbox))
         return 1;
     for (uint32_t i = 0; i < w->n_served; i++) {
         if (worker_has_tasks(w, w->served[i]->source.channel))
@@ -39,8 +39,9 @@ static int has_work(const struct worker *w)
 /* How long this worker may sleep: 0 is until it is woken. */
 static uint64_t sleep_ns(const struct worker *w)
 {
-    if (store_pending(w->team->store, w->index))
-        return WATCH_NS; /* nobody else sees completions */
+    /* Nobody else sees completions, or tries again for those who starve. */
+    if (store_pending(w->team->store, w->index) || w->env.starving)
+        return WATCH_NS;
     return holds_count(w->holds) ? HOLDS_NS : 0;
 }
 

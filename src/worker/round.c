@@ -101,8 +101,10 @@ uint32_t worker_round(struct worker *w)
     other += holds_sweep(w->holds, 2u * served + 4u);
     if (w->env.starving) {
         holds_sweep(w->holds, holds_count(w->holds));
-        other += admin_retry(&w->env);
+        other += task_retry(&w->env);
     }
+    if (w->env.starving && (w->n_leaving || w->draining))
+        other += task_drop_starving(&w->env);
     if (w->n_leaving)
         worker_let_go(w);
     if (w->draining)

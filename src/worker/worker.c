@@ -48,7 +48,6 @@ static int worker_create(struct workers *ws, uint32_t index,
     if (!w)
         return SL_ENOMEM;
     memset(w, 0, sizeof(*w));
-    task_env_init(&w->env);
     w->env.pools = ws->config.pools;
     w->env.arena = ws->config.arena;
     w->env.wake = wake_env;
@@ -153,6 +152,7 @@ void workers_env(struct workers *ws, uint32_t i, struct store_env *out)
     out->cache = w->env.cache;
     out->holds = w->holds;
     out->finish = task_finish;
+    out->starve = task_starve;
     out->post = post_to_shard;
     out->runtime = ws;
 }

@@ -83,12 +83,14 @@ struct worker {
 };
 
 struct watch;
+struct order;
 
 struct workers {
     struct workers_config config;
     struct store *store;
     struct worker **at;
     struct watch *watch;
+    struct order *late; /* nobody waits for their answers any more */
     uint32_t n_started;
 };
 

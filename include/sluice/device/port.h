@@ -31,13 +31,16 @@
  *   uint64_t slp_add(uint64_t *p, uint64_t v)      relaxed
  *
  * Shared with the CPU, system scope:
- *   uint32_t slp_load32(const uint32_t *p), uint64_t slp_load64(const uint64_t
- * *p) acquire void slp_store32(uint32_t *p, uint32_t v), slp_store64(uint64_t
- * *, uint64_t) release; cumulative over slp_syncwarp and slp_syncblock struct
- * slp_v16 slp_ldv(const void *p)   16 bytes, aligned 16, not cached void
- * slp_stv(void *p, struct slp_v16 v) in an incoherent cache; plain uint8_t
- * slp_ldb(const void *p)          order (an acquire goes before) void
- * slp_stb(void *p, uint8_t v)
+ *   uint32_t slp_load32(const uint32_t *p)         acquire
+ *   uint64_t slp_load64(const uint64_t *p)         acquire
+ *   void slp_store32(uint32_t *p, uint32_t v)      release, cumulative over
+ *   void slp_store64(uint64_t *p, uint64_t v)      slp_syncwarp, slp_syncblock
+ *   struct slp_v16 slp_ldv(const void *p)          16 bytes, aligned 16
+ *   void slp_stv(void *p, struct slp_v16 v)
+ *   uint8_t slp_ldb(const void *p)
+ *   void slp_stb(void *p, uint8_t v)
+ *     These four have no order of their own (an acquire goes before, a release
+ *     behind them), but never meet a stale line of an incoherent cache.
  *
  *   void slp_pause(uint32_t round)  back-off; grows with round, <= 1 us
  *   uint64_t slp_now(void)          nanoseconds, monotonic; may be slow

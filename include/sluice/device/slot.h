@@ -111,6 +111,13 @@ SL_FN int sls_adopt(const struct sl_dev *d, uint32_t word, uint32_t *slot)
     return 0;
 }
 
+/** Gives the slot back; its task has ended and is settled. */
+SL_FN void sls_give(const struct sl_dev *d, uint32_t slot)
+{
+    /* partner: sls_take_of */
+    slp_give(&d->taken[slot / 32u], ~(1u << (slot % 32u)));
+}
+
 /** Tries one word of the map, `prefer` first; `known` is its value or 0. */
 SL_FN int sls_take_of(const struct sl_dev *d, uint32_t word, uint32_t prefer,
                       uint32_t *slot)
@@ -126,6 +133,20 @@ SL_FN int sls_take_of(const struct sl_dev *d, uint32_t word, uint32_t prefer,
     return 0;
 }
 
+/** Adopts an abandoned slot of one word, in place of the one that was taken.
+ *  True when *slot is the caller's. */
+SL_FN int sls_prefer_left(const struct sl_dev *d, uint32_t word, int taken,
+                          uint32_t *slot)
+{
+    uint32_t left = 0;
+    if (!sls_adopt(d, word, &left))
+        return taken;
+    if (taken)
+        sls_give(d, *slot);
+    *slot = left;
+    return 1;
+}
+
 /** Takes a slot; waits when all are taken (back-pressure). SL_ETIMEDOUT,
  *  SL_EDEAD, SL_ESTOPPED: nothing was taken. */
 SL_FN int sls_take(const struct sl_dev *d, int form, struct sl_until *u,
@@ -134,7 +155,13 @@ SL_FN int sls_take(const struct sl_dev *d, int form, struct sl_until *u,
     uint32_t words = d->n_slots / 32u;
     uint32_t home = sls_home(d, form);
     uint32_t word = home / 32u;
-    if (sls_take_of(d, word, home % 32u, slot))
+    /* Asked for before the take, so that both are under way at once: a slot
+     * that was given up may keep chunks from others, however many are free. */
+    uint32_t left = slp_peek(&d->abandoned[word]);
+    int taken = sls_take_of(d, word, home % 32u, slot);
+    if (left)
+        taken = sls_prefer_left(d, word, taken, slot);
+    if (taken)
         return 0;
     /* One word a round: many takers that scan all words at once would keep
      * those busy who give slots back. */
@@ -152,13 +179,6 @@ SL_FN int sls_take(const struct sl_dev *d, int form, struct sl_until *u,
         }
         slp_pause(round);
     }
-}
-
-/** Gives the slot back; its task has ended and is settled. */
-SL_FN void sls_give(const struct sl_dev *d, uint32_t slot)
-{
-    /* partner: sls_take_of */
-    slp_give(&d->taken[slot / 32u], ~(1u << (slot % 32u)));
 }
 
 #endif

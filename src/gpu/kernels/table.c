@@ -14,15 +14,7 @@
     X(k_bench_fill)                                                            \
     X(k_bench_put)                                                             \
     X(k_bench_get)                                                             \
-    X(k_bench_ring)                                                            \
-    X(k_check_echo)                                                            \
-    X(k_check_ops_thread)                                                      \
-    X(k_check_ops_warp)                                                        \
-    X(k_check_ops_block)                                                       \
-    X(k_check_diverge)                                                         \
-    X(k_check_wait)                                                            \
-    X(k_check_abandon)                                                         \
-    X(k_check_whole)
+    X(k_bench_ring)
 
 #define KERNEL_DECLARE(name) void name(const void *arg);
 KERNEL_LIST(KERNEL_DECLARE)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "gpu/kernels/check.h"
+#include "kernels/check.h"
 
 #define CHECK_AT(type, address) ((type *)(uintptr_t)(address))
 

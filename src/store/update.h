@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * The long way of a put: any range over any extents, to any target, recorded
+ * when asked. Private to update.c, gather.c and place.c.
+ *
+ *   gather -> load (what sticks out) -> overlay -> place --pinned--> publish
+ *   (gather.c)                                  (place.c)               ^
+ *                                                  +--> units --> record +
+ *
+ * The blob is busy meanwhile: writers queue, readers see the old version until
+ * it is published. What is to become extents are pieces: runs of bytes in
+ * chunks.
+ */
+#ifndef SLUICE_UPDATE_H
+#define SLUICE_UPDATE_H
+
+#include "store/shard.h"
+
+struct piece {
+    uint64_t off; /* in the blob */
+    uint64_t chunk;
+    uint32_t len, skip;
+    uint8_t klass;
+    uint8_t own;  /* a reference of the chunk is ours */
+    uint8_t load; /* its bytes come from `old` first */
+    struct extent old;
+    struct unit_io io;
+};
+
+enum update_kind {
+    UPDATE_PUT,   /* the bytes of task t */
+    UPDATE_MOVE,  /* some extents go to the file as they are */
+    UPDATE_RECORD /* the record alone */
+};
+
+struct update {
+    enum update_kind kind;
+    struct shard *sh;
+    struct blob *b;
+    struct sl_task *t; /* UPDATE_PUT */
+    void (*done)(void *user, int code); /* the other kinds */
+    void *user;
+    uint64_t lo, hi;            /* range of the put */
+    uint64_t source;            /* the producer's chunk while it is ours */
+    uint8_t source_klass;
+    uint64_t list[SL_LIST_MAX]; /* chunks of a listed put, ours until placed */
+    uint32_t n_list;
+    struct piece *piece;
+    uint32_t n, cap;
+    uint32_t pending;
+    int code;
+    uint8_t persist;
+    uint8_t replace;
+    uint32_t try_at; /* index into the store's order */
+    uint32_t tried;
+    struct extent *made;
+    struct unit_io *units;
+    uint32_t n_made;
+    struct merged merged;
+    uint64_t now_ns; /* stamp of the change */
+};
+
+/** Ends the update; u is gone. */
+void update_end(struct update *u, int code);
+/** Makes `merged` what readers see; ends the update. */
+void update_publish(struct update *u);
+/** All that is made is on its target: merges, records, publishes. */
+void update_placed(struct update *u);
+/** Units that were written and will not be published. */
+void update_drop_made(struct update *u);
+
+/** Finds the pieces. SL_ENOMEM. */
+int update_gather(struct update *u);
+/** Loads and overlays, then places. */
+void update_load(struct update *u);
+/** From the target that the score asks for downwards, then the faster ones. */
+void update_place(struct update *u);
+
+#endif

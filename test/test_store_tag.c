@@ -1,0 +1,633 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tags: what a create and a delete promise while others write, while the
+ * metadata is slow or fails, and over a kill. */
+#include "store_help.h"
+
+#include "store/meta.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#define SIZE 5000u
+#define UNIT 8192u /* what SIZE takes in the file */
+
+/* ---- the metadata, held back or failed by the test (--wrap) ---- */
+
+void __real_meta_submit(struct meta *m, struct meta_change *c);
+void __wrap_meta_submit(struct meta *m, struct meta_change *c);
+
+static int hold_op = -1;         /* atomic: enum meta_op to hold back, or -1 */
+static struct meta *held_by;     /* published by held */
+static struct meta_change *held; /* atomic */
+
+void __wrap_meta_submit(struct meta *m, struct meta_change *c)
+{
+    int op = __atomic_load_n(&hold_op, __ATOMIC_ACQUIRE);
+    if ((int)c->op != op) {
+        __real_meta_submit(m, c);
+        return;
+    }
+    held_by = m;
+    __atomic_store_n(&held, c, __ATOMIC_RELEASE);
+}
+
+static void hold(int op)
+{
+    __atomic_store_n(&held, NULL, __ATOMIC_RELAXED);
+    __atomic_store_n(&hold_op, op, __ATOMIC_RELEASE);
+}
+
+static struct meta_change *wait_held(void)
+{
+    struct meta_change *c;
+    while (!(c = __atomic_load_n(&held, __ATOMIC_ACQUIRE)))
+        sched_yield();
+    return c;
+}
+
+/* The change ends with this code, unstored; 0: it is stored after all. */
+static void let_go(int code)
+{
+    struct meta_change *c = wait_held();
+    hold(-1);
+    if (code)
+        c->done(c, code);
+    else
+        __real_meta_submit(held_by, c);
+}
+
+/* ---- calls ---- */
+
+static int put_n(struct sl_runtime *rt, uint64_t tag, unsigned i,
+                 uint64_t value, unsigned level)
+{
+    uint8_t in[SIZE];
+    char name[32];
+    struct sl_put_opts o = {
+        .size = sizeof(o), .score = -1, .persist = (uint8_t)level};
+    snprintf(name, sizeof(name), "b%u", i);
+    fill(in, sizeof(in), value);
+    return sl_put(rt, tag, name, 0, in, sizeof(in), &o);
+}
+
+/* 0: it is there with this value; -1: with another. */
+static int get_n(struct sl_runtime *rt, uint64_t tag, unsigned i,
+                 uint64_t value)
+{
+    uint8_t in[SIZE], out[SIZE];
+    char name[32];
+    snprintf(name, sizeof(name), "b%u", i);
+    fill(in, sizeof(in), value);
+    int rc = sl_get(rt, tag, name, 0, out, sizeof(out), NULL);
+    if (!rc && memcmp(in, out, sizeof(in)) != 0)
+        return -1;
+    return rc;
+}
+
+/* A call on a thread of its own, as it waits for what the test holds. */
+struct call {
+    pthread_t thread;
+    struct sl_runtime *rt;
+    const char *name; /* sl_tag, else sl_tag_del */
+    uint64_t tag;
+    int code;
+};
+
+static void *call_run(void *arg)
+{
+    struct call *c = arg;
+    c->code =
+        c->name ? sl_tag(c->rt, c->name, &c->tag) : sl_tag_del(c->rt, c->tag);
+    return NULL;
+}
+
+static void call_begin(struct call *c)
+{
+    assert_int_equal(pthread_create(&c->thread, NULL, call_run, c), 0);
+}
+
+static int call_end(struct call *c)
+{
+    assert_int_equal(pthread_join(c->thread, NULL), 0);
+    return c->code;
+}
+
+static uint64_t file_used(struct sl_runtime *rt)
+{
+    struct sl_tier_info t[4];
+    int n = sl_tiers(rt, t, 4);
+    for (int i = 0; i < n && i < 4; i++)
+        if (strcmp(t[i].kind, "file") == 0)
+            return t[i].used;
+    return 0;
+}
+
+static void expect_size(struct sl_runtime *rt, uint64_t tag, uint64_t blobs)
+{
+    uint64_t bytes = 1, n = 1;
+    assert_int_equal(sl_tag_size(rt, tag, &bytes, &n), 0);
+    assert_int_equal(n, blobs);
+    assert_int_equal(bytes, blobs * SIZE);
+}
+
+static struct sl_runtime *open_dir(char *dir, size_t n, struct sl_config *c)
+{
+    *c = small_config();
+    make_dir(dir, n);
+    c->data_dir = dir;
+    c->file_bytes = 8 * MIB;
+    return open_store(c);
+}
+
+/* ---- the metadata is slow, or fails ---- */
+
+#define BLOBS 20u
+
+static void a_failed_delete_loses_nothing(void **state)
+{
+    (void)state;
+    char dir[64];
+    struct sl_config c;
+    struct sl_runtime *rt = open_dir(dir, sizeof(dir), &c);
+    struct call del = {.rt = rt}, again = {.rt = rt, .name = "t"};
+    uint64_t tag;
+    assert_int_equal(sl_tag(rt, "t", &tag), 0);
+    for (unsigned i = 0; i < BLOBS; i++)
+        assert_int_equal(put_n(rt, tag, i, i, i % 3u), 0);
+    uint64_t used = file_used(rt);
+    hold(META_DEL_TAG);
+    del.tag = tag;
+    call_begin(&del);
+    wait_held();
+    assert_int_equal(put_n(rt, tag, 0, 99, 0), SL_ENOTAG);
+    assert_int_equal(put_n(rt, tag, 1, 99, 2), SL_ENOTAG);
+    assert_int_equal(sl_tag_size(rt, tag, NULL, NULL), SL_ENOTAG);
+    assert_int_equal(sl_tag_del(rt, tag), SL_ENOTAG);
+    call_begin(&again);
+    assert_int_equal(call_end(&again), SL_EAGAIN);
+    assert_int_equal(file_used(rt), used); /* no space is free yet */
+    let_go(SL_ENOSPC);
+    assert_int_equal(call_end(&del), SL_ENOSPC);
+    expect_size(rt, tag, BLOBS);
+    for (unsigned i = 0; i < BLOBS; i++)
+        assert_int_equal(get_n(rt, tag, i, i), 0);
+    assert_int_equal(put_n(rt, tag, 0, 7, 1), 0);
+    assert_int_equal(get_n(rt, tag, 0, 7), 0);
+    assert_int_equal(sl_tag_del(rt, tag), 0);
+    assert_int_equal(file_used(rt), 0);
+    assert_int_equal(get_n(rt, tag, 0, 7), SL_ENOTAG);
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
+static void a_tag_not_recorded_yet_takes_no_blobs(void **state)
+{
+    (void)state;
+    char dir[64];
+    struct sl_config c;
+    struct sl_runtime *rt = open_dir(dir, sizeof(dir), &c);
+    struct call make = {.rt = rt, .name = "t"};
+    uint64_t tag; /* a client knows it from before */
+    assert_int_equal(sl_tag(rt, "t", &tag), 0);
+    assert_int_equal(sl_tag_del(rt, tag), 0);
+    for (int round = 0; round < 2; round++) {
+        hold(META_PUT_TAG);
+        call_begin(&make);
+        wait_held();
+        for (unsigned i = 0; i < BLOBS; i++)
+            assert_int_equal(put_n(rt, tag, i, i, i % 3u), SL_ENOTAG);
+        assert_int_equal(sl_tag_del(rt, tag), SL_ENOTAG);
+        let_go(round ? 0 : SL_ENOSPC);
+        assert_int_equal(call_end(&make), round ? 0 : SL_ENOSPC);
+        for (unsigned i = 0; i < BLOBS; i++)
+            assert_int_equal(put_n(rt, tag, i, i, i % 3u),
+                             round ? 0 : SL_ENOTAG);
+    }
+    assert_int_equal(make.tag, tag);
+    expect_size(rt, tag, BLOBS);
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
+/* Blobs of a full store, as many as fit. */
+static unsigned put_until_full(struct sl_runtime *rt, uint64_t tag,
+                               uint64_t value)
+{
+    unsigned n = 0;
+    int rc;
+    while ((rc = put_n(rt, tag, n, value + n, 2)) == 0)
+        n++;
+    assert_int_equal(rc, SL_ENOSPC);
+    return n;
+}
+
+static void crash_in_a_delete(const char *dir, int out)
+{
+    struct sl_config c = small_config();
+    struct call del = {0};
+    uint64_t other;
+    c.data_dir = dir;
+    c.file_bytes = MIB;
+    if (sl_open(&c, &del.rt) || sl_tag_find(del.rt, "t", &del.tag) ||
+        sl_tag(del.rt, "u", &other))
+        _exit(9);
+    hold(META_DEL_TAG);
+    if (pthread_create(&del.thread, NULL, call_run, &del))
+        _exit(9);
+    wait_held();
+    unsigned n = 0;
+    while (put_n(del.rt, other, n, 1000u + n, 2) == 0)
+        n++;
+    if (write(out, &n, sizeof(n)) != sizeof(n))
+        _exit(9);
+    _exit(0);
+}
+
+/* Space of a tag is given out again behind its durable end, never before. */
+static void space_of_a_deleted_tag_is_used_again(void **state)
+{
+    (void)state;
+    char dir[64];
+    struct sl_config c;
+    struct sl_runtime *rt;
+    uint64_t t, u;
+    unsigned n = 0, m;
+    int fd[2], status = 1;
+    c = small_config();
+    make_dir(dir, sizeof(dir));
+    c.data_dir = dir;
+    c.file_bytes = MIB;
+    rt = open_store(&c);
+    assert_int_equal(sl_tag(rt, "t", &t), 0);
+    unsigned all = put_until_full(rt, t, 0);
+    assert_true(all > 100u);
+    assert_int_equal(sl_tag_del(rt, t), 0);
+    assert_int_equal(sl_tag(rt, "t", &t), 0);
+    for (unsigned i = 0; i < all / 2u; i++)
+        assert_int_equal(put_n(rt, t, i, i + 5u, 2), 0);
+    assert_int_equal(sl_close(rt), 0);
+    assert_int_equal(pipe(fd), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        crash_in_a_delete(dir, fd[1]);
+    assert_true(waitpid(pid, &status, 0) == pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(read(fd[0], &n, sizeof(n)), sizeof(n));
+    close(fd[0]);
+    close(fd[1]);
+    assert_int_equal(n, all - all / 2u); /* nothing of t's */
+    rt = open_store(&c);
+    assert_int_equal(sl_tag_find(rt, "t", &t), 0);
+    assert_int_equal(sl_tag_find(rt, "u", &u), 0);
+    expect_size(rt, t, all / 2u);
+    expect_size(rt, u, n);
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(get_n(rt, u, i, 1000u + i), 0);
+    assert_int_equal(sl_tag_del(rt, t), 0);
+    for (m = 0; m < all / 2u; m++)
+        assert_int_equal(put_n(rt, u, n + m, 1000u + n + m, 2), 0);
+    assert_int_equal(sl_close(rt), 0);
+    rt = open_store(&c);
+    assert_int_equal(sl_tag_find(rt, "t", &t), SL_ENOTAG);
+    expect_size(rt, u, all);
+    for (unsigned i = 0; i < all; i++)
+        assert_int_equal(get_n(rt, u, i, 1000u + i), 0);
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
+/* ---- races ---- */
+
+struct racer {
+    pthread_t thread;
+    struct sl_runtime *rt;
+    uint64_t seed;
+    unsigned level;
+    int bad; /* a code that none of the calls may have */
+    unsigned made, deleted, put;
+};
+
+static void race_one(struct racer *r, const char *name)
+{
+    uint64_t tag = 0, n, bytes;
+    int rc = sl_tag(r->rt, name, &tag);
+    if (rc == SL_EAGAIN) { /* a delete is under way */
+        sched_yield();
+        return;
+    }
+    if (rc)
+        r->bad = rc;
+    r->made++;
+    for (unsigned i = 0; i < 8; i++) {
+        uint64_t x = next_random(&r->seed);
+        rc =
+            put_n(r->rt, tag, (unsigned)(x % 16u), x, (x & 64u) ? r->level : 0);
+        r->put += rc == 0;
+        if (rc && rc != SL_ENOTAG)
+            r->bad = rc;
+        if (rc)
+            return;
+        if (x % 11u == 0) {
+            rc = sl_tag_size(r->rt, tag, &bytes, &n);
+            if (rc && rc != SL_ENOTAG)
+                r->bad = rc;
+        }
+        if (x % 23u == 0 && r->level && (rc = sl_flush(r->rt)) != 0)
+            r->bad = rc;
+    }
+    if (next_random(&r->seed) % 3u == 0)
+        return;
+    rc = sl_tag_del(r->rt, tag);
+    r->deleted += rc == 0;
+    if (rc && rc != SL_ENOTAG)
+        r->bad = rc;
+}
+
+static void *race(void *arg)
+{
+    struct racer *r = arg;
+    static const char *const names[] = {"t", "u"};
+    unsigned steps = STEPS(r->level ? 400 : 4000);
+    for (unsigned i = 0; i < steps && !r->bad; i++)
+        race_one(r, names[next_random(&r->seed) % 4u == 0]);
+    return NULL;
+}
+
+static int count_one(void *user, const char *name, uint32_t len, uint64_t size)
+{
+    uint64_t *sum = user;
+    (void)name;
+    (void)len;
+    sum[0]++;
+    sum[1] += size;
+    return 0;
+}
+
+static void races_end_exact(struct sl_runtime *rt, unsigned level)
+{
+    struct racer r[4] = {0};
+    uint64_t seed = test_seed();
+    static const char *const names[] = {"t", "u"};
+    for (unsigned i = 0; i < 4; i++) {
+        r[i].rt = rt;
+        r[i].level = level;
+        r[i].seed = seed + i * 977u;
+        assert_int_equal(pthread_create(&r[i].thread, NULL, race, &r[i]), 0);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(pthread_join(r[i].thread, NULL), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        printf("# made %u, put %u, deleted %u\n", r[i].made, r[i].put,
+               r[i].deleted);
+        assert_int_equal(r[i].bad, 0);
+        assert_true(r[i].put > 0);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t tag, sum[2] = {0, 0}, n, bytes;
+        assert_int_equal(sl_tag(rt, names[i], &tag), 0);
+        assert_int_equal(sl_tag_size(rt, tag, &bytes, &n), 0);
+        assert_int_equal(sl_list(rt, tag, count_one, sum), 0);
+        assert_int_equal(n, sum[0]);
+        assert_int_equal(bytes, sum[1]);
+        assert_int_equal(sl_tag_del(rt, tag), 0);
+        assert_int_equal(sl_tag(rt, names[i], &tag), 0);
+        expect_size(rt, tag, 0);
+        for (unsigned k = 0; k < BLOBS; k++)
+            assert_int_equal(put_n(rt, tag, k, k, level), 0);
+        expect_size(rt, tag, BLOBS);
+    }
+    assert_int_equal(file_used(rt), level ? 2u * BLOBS * UNIT : 0);
+}
+
+static void races_on_volatile_tags_end_exact(void **state)
+{
+    (void)state;
+    struct sl_config c = small_config();
+    struct sl_runtime *rt = open_store(&c);
+    races_end_exact(rt, 0);
+    assert_int_equal(sl_close(rt), 0);
+}
+
+static void races_on_recorded_tags_end_exact(void **state)
+{
+    (void)state;
+    char dir[64];
+    struct sl_config c;
+    struct sl_runtime *rt = open_dir(dir, sizeof(dir), &c);
+    races_end_exact(rt, 1);
+    assert_int_equal(sl_close(rt), 0);
+    rt = open_store(&c);
+    uint64_t tag;
+    assert_int_equal(sl_tag_find(rt, "u", &tag), 0);
+    expect_size(rt, tag, BLOBS);
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
+/* ---- kills ---- */
+
+#define WRITERS 3u
+#define NAMES 6u
+
+/* A writer of the child has one tag. It tells what it begins and what was
+ * acknowledged; a pipe takes a step whole. */
+enum step_kind { STEP_TAG, STEP_PUT, STEP_DEL };
+struct step {
+    uint32_t writer, kind, done, name;
+    uint64_t value;
+};
+
+/* What the parent knows of a tag. */
+struct known {
+    int there;             /* the tag was acknowledged */
+    uint64_t value[NAMES]; /* 0: absent */
+    struct step open;      /* begun, not acknowledged */
+    int is_open;
+};
+
+struct writer {
+    pthread_t thread;
+    struct sl_runtime *rt;
+    uint32_t id;
+    int out;
+    uint64_t seed;
+};
+
+static void tell(const struct writer *w, struct step *s, uint32_t done)
+{
+    s->writer = w->id;
+    s->done = done;
+    if (write(w->out, s, sizeof(*s)) != sizeof(*s))
+        _exit(7);
+}
+
+static void *write_for_ever(void *arg)
+{
+    struct writer *w = arg;
+    char name[8];
+    uint64_t tag = 0;
+    snprintf(name, sizeof(name), "w%u", w->id);
+    for (;;) {
+        struct step s = {.kind = STEP_TAG};
+        tell(w, &s, 0);
+        if (sl_tag(w->rt, name, &tag))
+            _exit(6);
+        tell(w, &s, 1);
+        for (uint64_t n = next_random(&w->seed) % 12u; n; n--) {
+            s.kind = STEP_PUT;
+            s.value = next_random(&w->seed) | 1u;
+            s.name = (uint32_t)((s.value >> 8) % NAMES);
+            tell(w, &s, 0);
+            if (put_n(w->rt, tag, s.name, s.value, 1))
+                _exit(5);
+            tell(w, &s, 1);
+        }
+        if (next_random(&w->seed) % 4u == 0)
+            continue;
+        s.kind = STEP_DEL;
+        tell(w, &s, 0);
+        if (sl_tag_del(w->rt, tag))
+            _exit(4);
+        tell(w, &s, 1);
+    }
+}
+
+static void child(const char *dir, int out, uint64_t seed)
+{
+    struct writer w[WRITERS];
+    struct sl_config c = small_config();
+    c.data_dir = dir;
+    c.file_bytes = 8 * MIB;
+    struct sl_runtime *rt;
+    if (sl_open(&c, &rt))
+        _exit(8);
+    for (uint32_t i = 0; i < WRITERS; i++) {
+        w[i] = (struct writer){
+            .rt = rt, .id = i, .out = out, .seed = seed + i * 31u + 1u};
+        if (pthread_create(&w[i].thread, NULL, write_for_ever, &w[i]))
+            _exit(8);
+    }
+    pthread_join(w[0].thread, NULL);
+    _exit(3);
+}
+
+static void learn(struct known *k, const struct step *s)
+{
+    k->open = *s;
+    k->is_open = !s->done;
+    if (!s->done)
+        return;
+    if (s->kind == STEP_PUT) {
+        k->value[s->name] = s->value;
+    } else {
+        k->there = s->kind == STEP_TAG;
+        if (!k->there)
+            memset(k->value, 0, sizeof(k->value));
+    }
+}
+
+static int read_step(int fd, struct step *s)
+{
+    return read(fd, s, sizeof(*s)) == sizeof(*s);
+}
+
+static void kill_after(const char *dir, struct known *k, unsigned steps,
+                       uint64_t seed)
+{
+    int fd[2], status = 0;
+    struct step s;
+    assert_int_equal(pipe(fd), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        close(fd[0]);
+        child(dir, fd[1], seed);
+    }
+    close(fd[1]);
+    while (steps-- && read_step(fd[0], &s))
+        learn(&k[s.writer], &s);
+    kill(pid, SIGKILL);
+    while (read_step(fd[0], &s))
+        learn(&k[s.writer], &s);
+    close(fd[0]);
+    assert_true(waitpid(pid, &status, 0) == pid);
+    assert_true(WIFSIGNALED(status));
+}
+
+/* What was acknowledged is there; what was open is there whole or not at all,
+ * and is known afterwards. Returns how many blobs. */
+static unsigned check_writer(struct sl_runtime *rt, struct known *k,
+                             uint32_t id)
+{
+    char name[8];
+    uint64_t tag, bytes, n;
+    unsigned found = 0;
+    snprintf(name, sizeof(name), "w%u", id);
+    int rc = sl_tag_find(rt, name, &tag);
+    int deleting = k->is_open && k->open.kind == STEP_DEL;
+    int making = k->is_open && k->open.kind == STEP_TAG;
+    k->is_open &= k->open.kind == STEP_PUT;
+    if (rc == SL_ENOTAG) {
+        assert_true(!k->there || deleting);
+        memset(k, 0, sizeof(*k));
+        return 0;
+    }
+    assert_int_equal(rc, 0);
+    assert_true(k->there || making);
+    k->there = 1;
+    for (unsigned i = 0; i < NAMES; i++) {
+        if (k->is_open && k->open.name == i &&
+            get_n(rt, tag, i, k->open.value) == 0)
+            k->value[i] = k->open.value;
+        rc = get_n(rt, tag, i, k->value[i]);
+        assert_int_equal(rc, k->value[i] ? 0 : SL_ENOENT);
+        found += rc == 0;
+    }
+    k->is_open = 0;
+    assert_int_equal(sl_tag_size(rt, tag, &bytes, &n), 0);
+    assert_int_equal(n, found);
+    assert_int_equal(bytes, found * SIZE);
+    return found;
+}
+
+static void acknowledged_blobs_of_live_tags_survive_kills(void **state)
+{
+    (void)state;
+    char dir[64];
+    struct known k[WRITERS];
+    uint64_t seed = test_seed();
+    unsigned total = 0;
+    memset(k, 0, sizeof(k));
+    make_dir(dir, sizeof(dir));
+    for (int round = 0; round < 20; round++) {
+        struct sl_config c = small_config();
+        unsigned found = 0;
+        c.data_dir = dir;
+        c.file_bytes = 8 * MIB;
+        kill_after(dir, k, 1u + (unsigned)(next_random(&seed) % 400u), seed);
+        struct sl_runtime *rt = open_store(&c);
+        for (uint32_t i = 0; i < WRITERS; i++)
+            found += check_writer(rt, &k[i], i);
+        assert_int_equal(file_used(rt), found * UNIT);
+        assert_int_equal(sl_close(rt), 0);
+        total += found;
+    }
+    printf("# %u blobs found in 20 rounds\n", total);
+    assert_true(total > 0);
+    remove_dir(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_failed_delete_loses_nothing),
+        cmocka_unit_test(a_tag_not_recorded_yet_takes_no_blobs),
+        cmocka_unit_test(space_of_a_deleted_tag_is_used_again),
+        cmocka_unit_test(races_on_volatile_tags_end_exact),
+        cmocka_unit_test(races_on_recorded_tags_end_exact),
+        cmocka_unit_test(acknowledged_blobs_of_live_tags_survive_kills),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
