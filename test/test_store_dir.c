@@ -137,11 +137,12 @@ static void large_and_scattered_blobs_survive_a_close(void **state)
         assert_int_equal(sl_put(rt, tag, "big", at, in + at, 2 * MIB, &o), 0);
     /* Every second piece first, so that none is an append. */
     for (uint64_t i = 0; i < 4000; i++)
-        assert_int_equal(sl_put(rt, tag, "torn", 96u * i, in + 96u * i, 48,
-                                NULL), 0);
+        assert_int_equal(
+            sl_put(rt, tag, "torn", 96u * i, in + 96u * i, 48, NULL), 0);
     for (uint64_t i = 0; i < 4000; i++)
         assert_int_equal(sl_put(rt, tag, "torn", 96u * i + 48u,
-                                in + 96u * i + 48u, 48, NULL), 0);
+                                in + 96u * i + 48u, 48, NULL),
+                         0);
     /* A durable put on a volatile blob makes all of it durable. */
     o.score = -1;
     assert_int_equal(sl_put(rt, tag, "mixed", 0, in, 300000, NULL), 0);

@@ -303,7 +303,13 @@ struct sl_slot_local {
     uint8_t reserved[2];
 };
 
-enum sl_kind { SL_KIND_PLAIN = 0, SL_KIND_EXCHANGE = 1, SL_KIND_HOLD = 2 };
+/** What an answered task leaves in its slot, for who settles it (slot.h). */
+enum sl_kind {
+    SL_KIND_PLAIN = 0,
+    SL_KIND_EXCHANGE = 1, /* the value is the slot's chunk */
+    SL_KIND_HOLD = 2,     /* chunks are held until the release word */
+    SL_KIND_SIDE = 3      /* the value is the slot's side chunk */
+};
 
 /* ---- keys ---- */
 struct sl_hash {

@@ -18,6 +18,7 @@
 struct get_unit {
     struct unit_io io;
     struct extent e;
+    uint64_t at;
 };
 
 struct get {
@@ -28,6 +29,7 @@ struct get {
     struct get_unit *unit;
     uint32_t n_seg, n_hold, n_unit;
     uint32_t pending;
+    uint64_t list; /* a chunk for the segments */
     int code;
 };
 
@@ -50,16 +52,11 @@ static void get_drop(struct get *g)
 static int get_list(struct get *g)
 {
     struct sl_segments *l;
-    uint64_t at;
-    uint64_t bytes = 16u + g->n_seg * sizeof(struct sl_segment);
-    int rc = chunk_alloc(g->sh->env.cache, class_for(bytes), &at);
-    if (rc)
-        return SL_ENOMEM;
+    uint64_t at = g->list;
     l = (struct sl_segments *)(void *)(shard_arena(g->sh) + at);
     l->n = g->n_seg;
     l->reserved = 0;
     memcpy(l->seg, g->seg, g->n_seg * sizeof(struct sl_segment));
-    g->hold[g->n_hold++] = at;
     g->t->value = at;
     g->t->list = 1;
     return 0;
@@ -128,11 +125,22 @@ static int get_read(struct get *g, const struct extent *e, uint64_t *at)
     u->io.e = &u->e;
     u->io.done = get_unit_done;
     u->io.user = g;
-    g->pending++;
-    int rc = unit_read(&u->io, shard_arena(g->sh) + *at);
-    if (rc)
-        g->pending--;
-    return rc;
+    u->at = *at;
+    return 0;
+}
+
+/* All that it needs it has. */
+static void get_start(struct get *g)
+{
+    for (uint32_t i = 0; !g->code && i < g->n_unit; i++) {
+        struct get_unit *u = &g->unit[i];
+        g->pending++;
+        int rc = unit_read(&u->io, shard_arena(g->sh) + u->at);
+        if (rc) {
+            g->pending--;
+            g->code = rc;
+        }
+    }
 }
 
 static int get_extent(struct get *g, const struct extent *e, uint64_t *at)
@@ -193,9 +201,19 @@ static int get_long(struct shard *sh, struct sl_task *t, const struct blob *b,
         return SL_EFBIG; /* smaller ranges of it can be read */
     }
     g->pending = 1;
-    int rc = get_walk(g, b, first);
-    if (rc)
-        g->code = rc;
+    int rc = chunk_alloc(sh->env.cache, class_for(16u + (2u * n + 1u) * 16u),
+                         &g->list);
+    if (!rc) {
+        g->hold[g->n_hold++] = g->list;
+        rc = get_walk(g, b, first);
+    }
+    if (rc) { /* no read has begun */
+        get_drop(g);
+        get_free(g);
+        sh->env.starve(t, SL_ENOMEM);
+        return TASK_LATER;
+    }
+    get_start(g);
     if (--g->pending == 0)
         get_ended(g);
     return TASK_LATER;
@@ -220,7 +238,7 @@ static int get_find(struct shard *sh, const struct sl_task *t,
                     struct blob **out)
 {
     struct blob *b = table_find(&sh->index, t);
-    if (!b || b->version == 0)
+    if (!b || b->version == 0 || b->tag->dead)
         return tag_live(sh, t->cell.tag) ? SL_ENOENT : SL_ENOTAG;
     *out = b;
     return 0;

@@ -140,8 +140,8 @@ static void flush_step_done(struct flush *f)
 
 static void flush_again(struct message *m)
 {
-    flush_step_done((struct flush *)(void *)((char *)m -
-                                             offsetof(struct flush, again)));
+    flush_step_done(
+        (struct flush *)(void *)((char *)m - offsetof(struct flush, again)));
 }
 
 static void flush_waited(struct sl_task *t, int code)

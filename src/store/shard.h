@@ -110,7 +110,7 @@ struct shard {
     struct tag **tags; /* open addressing by id */
     uint32_t tag_mask, tag_used;
     uint64_t last_version; /* highest of any deleted blob */
-    uint64_t credit; /* pinned bytes charged but unused */
+    uint64_t credit;       /* pinned bytes charged but unused */
     uint64_t credit_step;
     uint32_t reads[2]; /* reads of units under way, by epoch parity */
     uint32_t epoch;

@@ -84,8 +84,7 @@ static void record(struct update *u)
     struct blob *b = u->b;
     struct meta_blob *m;
     struct change *c;
-    int rc = b->tag->dead ? SL_ENOTAG
-                          : change_blob(u->sh, b, &u->merged, &c);
+    int rc = b->tag->dead ? SL_ENOTAG : change_blob(u->sh, b, &u->merged, &c);
     if (rc) {
         update_drop_made(u);
         update_end(u, rc);
@@ -155,8 +154,8 @@ static int adopt_list(struct update *u)
         uint64_t at;
         uint32_t klass = 0;
         memcpy(&at, t->side + SL_SIDE_LIST + i * sizeof(at), sizeof(at));
-        rc = chunk_adopt(u->sh->store->config.arena, at, t->channel->id,
-                         &klass);
+        rc =
+            chunk_adopt(u->sh->store->config.arena, at, t->channel->id, &klass);
         if (rc)
             break;
         u->list[u->n_list++] = at;

@@ -38,11 +38,11 @@ struct update {
     enum update_kind kind;
     struct shard *sh;
     struct blob *b;
-    struct sl_task *t; /* UPDATE_PUT */
+    struct sl_task *t;                  /* UPDATE_PUT */
     void (*done)(void *user, int code); /* the other kinds */
     void *user;
-    uint64_t lo, hi;            /* range of the put */
-    uint64_t source;            /* the producer's chunk while it is ours */
+    uint64_t lo, hi; /* range of the put */
+    uint64_t source; /* the producer's chunk while it is ours */
     uint8_t source_klass;
     uint64_t list[SL_LIST_MAX]; /* chunks of a listed put, ours until placed */
     uint32_t n_list;

@@ -69,9 +69,8 @@ SL_FN void slb_side(const struct sl_dev *d, struct slm_prep *p,
     slm_request_init(&q, SL_POOL_ADMIN, SL_ADMIN_CHUNK);
     q.container = (uint16_t)(p->slot % d->n_lanes);
     q.klass = SL_LENT_MIN_SHIFT;
-    uint64_t side = slm_call(d, p, &q, u);
-    if (!p->rc)
-        l->side = side;
+    q.kind = SL_KIND_SIDE; /* the reply's value becomes the slot's side chunk */
+    slm_call(d, p, &q, u);
 }
 
 /** Leader: has the side chunk filled with a list of n chunks of the largest

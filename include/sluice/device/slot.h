@@ -85,6 +85,8 @@ SL_FN void sls_settle(const struct sl_dev *d, uint32_t slot, uint32_t seq,
 {
     if (kind == SL_KIND_EXCHANGE)
         d->slots[slot].chunk = sl_reply_value(reply);
+    else if (kind == SL_KIND_SIDE)
+        d->slots[slot].side = sl_reply_value(reply);
     else if (kind == SL_KIND_HOLD && sl_reply_value(reply))
         slp_store32(&d->releases[slot], seq); /* partner: hold sweep */
 }
