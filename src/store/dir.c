@@ -224,7 +224,9 @@ static int check_empty(const struct store_dir *d, int dfd)
     errno = 0;
     while ((e = readdir(list)) != NULL && is_leftover(e->d_name))
         errno = 0;
-    if (e) {
+    if (e && !faccessat(dfd, FORMAT_FILE, F_OK, 0)) {
+        rc = SL_EAGAIN; /* another process has just made it a store */
+    } else if (e) {
         log_error("store %s: holds %s but no " FORMAT_FILE
                   ", so it is no store; an empty directory is needed",
                   d->path, e->d_name);
@@ -239,16 +241,19 @@ static int check_empty(const struct store_dir *d, int dfd)
 /* An enum found, or a code. */
 static int examine(const struct store_dir *d, int dfd)
 {
-    int fd = openat(dfd, FORMAT_FILE,
-                    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    int rc;
+    int fd, rc;
 
-    if (fd < 0 && errno == ENOENT) {
+    for (;;) {
+        fd = openat(dfd, FORMAT_FILE,
+                    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd >= 0)
+            break;
+        if (errno != ENOENT)
+            return fail(d, "cannot open " FORMAT_FILE);
         rc = check_empty(d, dfd);
-        return rc ? rc : FOUND_EMPTY;
+        if (rc != SL_EAGAIN)
+            return rc ? rc : FOUND_EMPTY;
     }
-    if (fd < 0)
-        return fail(d, "cannot open " FORMAT_FILE);
     rc = format_check(d, fd);
     close(fd);
     return rc ? rc : FOUND_STORE;
