@@ -219,7 +219,7 @@ int cmd_demo(int argc, char **argv)
          .kind = OPT_SIZE,
          .to = &o.arena,
          .seen = &o.has_arena,
-         .min = 1u << 20},
+         .min = 16u << 20},
         {.name = "ram", .kind = OPT_SIZE, .to = &o.ram, .seen = &o.has_ram},
         {.name = "file", .kind = OPT_TEXT, .to = &o.file},
         {.name = "json", .kind = OPT_FLAG, .to = &o.json},

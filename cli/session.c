@@ -69,6 +69,7 @@ int session_open(struct session *s, int create)
     rc = sl_open(&c, &s->rt);
     if (!rc) {
         out_log_take(0);
+        out_log_hold(); /* causes go into the line of what fails */
         return 0;
     }
     return out_fail("cannot open the store '%s': %s", s->dir, out_log_take(rc));
@@ -80,14 +81,27 @@ int session_find(struct session *s)
     return rc ? out_fail("tag '%s': %s", s->tag, sl_strerror(rc)) : 0;
 }
 
+/* The code's text, and the cause that the library logged, if it did. */
+static const char *reason(int code)
+{
+    static char text[700];
+    const char *what = sl_strerror(code);
+    const char *cause = out_log_take(code);
+    out_log_hold();
+    if (!strcmp(cause, what))
+        return what;
+    snprintf(text, sizeof(text), "%s (%s)", what, cause);
+    return text;
+}
+
 int session_fail(const struct session *s, int code)
 {
     if (s->blob)
         return out_fail("blob '%s' of tag '%s': %s", s->blob, s->tag,
-                        sl_strerror(code));
+                        reason(code));
     if (s->tag)
-        return out_fail("tag '%s': %s", s->tag, sl_strerror(code));
-    return out_fail("'%s': %s", s->dir, sl_strerror(code));
+        return out_fail("tag '%s': %s", s->tag, reason(code));
+    return out_fail("'%s': %s", s->dir, reason(code));
 }
 
 int session_close(struct session *s, int rc)
@@ -95,7 +109,8 @@ int session_close(struct session *s, int rc)
     int code = sl_close(s->rt);
     s->rt = NULL;
     if (code && !rc)
-        return out_fail("closing the store '%s': %s", s->dir,
-                        sl_strerror(code));
+        return out_fail("closing the store '%s': %s", s->dir, reason(code));
+    /* After a failure there is one line already; else nothing is kept back. */
+    out_log_take(rc ? SL_EIO : 0);
     return rc;
 }

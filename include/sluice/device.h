@@ -27,9 +27,6 @@
 
 #include "device/port.h"
 
-/** Producer's own memory, one per channel: in device (or process) memory. */
-struct sl_local;
-
 /** What a kernel needs; passed by value, read only. */
 struct sl_dev {
     const struct sl_channel_header *header; /* addresses of this device */

@@ -74,7 +74,8 @@ struct sl_config {
 };
 #define SL_NONE (~UINT64_C(0))
 
-/** Fills in zeros and `size`. */
+/** Replaces zeros by the defaults named above; the struct was zeroed or set
+ *  before. Sets `size`. */
 SL_API void sl_config_init(struct sl_config *c);
 
 /**

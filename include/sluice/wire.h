@@ -7,7 +7,7 @@
  * a worker (CPU thread of the runtime) exchange tasks through one channel. This
  * header exists once and both sides include it; it compiles as C17, C++17,
  * CUDA, HIP, and clang's PTX and AMDGCN targets without a toolkit. What it does
- * not do: it holds no loads, stores or atomics (device/ports, worker).
+ * not do: it holds no loads, stores or atomics (device/port_*.h, src/channel).
  *
  * A channel has `n_slots` slots and `n_lanes * 2` rings (lane l has ring l for
  * normal and ring n_lanes + l for high priority). A slot is the place of

@@ -100,7 +100,7 @@ static void get_unit_done(struct unit_io *io, int code)
         get_ended(g);
 }
 
-/* One segment, merged with the one before when that ends where it begins. */
+/* One segment; zeros behind zeros are one. */
 static void get_segment(struct get *g, uint64_t at, uint64_t bytes)
 {
     struct sl_segment *last = g->n_seg ? &g->seg[g->n_seg - 1u] : NULL;

@@ -112,7 +112,11 @@ static int env_open(const struct meta_env *e, const char *path, MDB_env **out)
     if (!rc)
         rc = mdb_env_set_mapsize(env, e->map_bytes);
     if (!rc)
-        rc = mdb_env_open(env, path, MDB_NOTLS, 0600);
+        /* The directory's lock keeps other processes out, and no reader runs
+         * beside the committer (meta_load holds it off), so LMDB's own lock
+         * file is not needed; being mapped and sparse, it would be a fault on a
+         * full disk. */
+        rc = mdb_env_open(env, path, MDB_NOTLS | MDB_NOLOCK, 0600);
     if (rc) {
         mdb_env_close(env);
         return meta_env_fail(e, "cannot open", rc);
@@ -184,21 +188,20 @@ static int create_in(const struct meta_env *e, const char *fresh)
  * format record is known to be damaged. */
 static int create(const struct meta_env *e)
 {
-    char *fresh = dir_join(e->dir, "meta.new");
+    char *fresh;
     int rc;
 
+    if (access(e->path, F_OK) == 0) {
+        log_error("metadata %s: is there, but holds no data.mdb", e->path);
+        return SL_ECORRUPT;
+    }
+    fresh = dir_join(e->dir, "meta.new");
     if (!fresh)
         return meta_env_fail(e, "cannot create", ENOMEM);
     scrap(fresh); /* what a creation that was killed has left */
     rc = create_in(e, fresh);
-    if (!rc && rename(fresh, e->path)) {
-        if (errno == ENOTEMPTY || errno == EEXIST) {
-            log_error("metadata %s: holds files but no data.mdb", e->path);
-            rc = SL_ECORRUPT;
-        } else {
-            rc = meta_env_fail(e, "cannot create", errno);
-        }
-    }
+    if (!rc && rename(fresh, e->path))
+        rc = meta_env_fail(e, "cannot create", errno);
     if (rc) {
         scrap(fresh);
     } else if ((rc = dir_sync(e->dir)) != SL_OK) {

@@ -11,8 +11,8 @@
  *   gather.c     which bytes make the new extents
  *   place.c      writing them to a target
  *   unit.c     units on targets below the arena: write, read, checksum
- *   get.c      answers by chunk, or by a list of segments
- *   list.c     names, sizes, stat
+ *   get.c      answers by chunk, or by a list of segments; size, stat
+ *   list.c     names, size of a tag, flush
  *   persist.c  metadata changes and their completions
  *   scatter.c  one request to all shards, answers merged
  *

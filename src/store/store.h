@@ -8,9 +8,10 @@
  * its worker only. A worker lends its shards what is the worker's through
  * `struct store_env`.
  *
- * Order: store_open, shard_create for each lane (before workers run), then
- * store_recover once all shards exist, then workers run shard_prepare and the
- * methods and call shard_poll in their loop; shard_destroy, store_close.
+ * Order: store_open, store_attach for each worker and shard_create for each
+ * lane (before workers run), then store_recover once all shards exist, then
+ * workers run shard_prepare, shard_peek and the methods and call store_poll in
+ * their loop; shard_destroy, store_close.
  */
 #ifndef SLUICE_STORE_H
 #define SLUICE_STORE_H

@@ -215,8 +215,7 @@ int update_put(struct shard *sh, struct sl_task *t, struct blob *b)
 {
     const struct store *s = sh->store;
     struct update *u = calloc(1, sizeof(*u));
-    if (!u) {
-        put_drop_list(sh, t);
+    if (!u) { /* the caller drops a list */
         if (b->version == 0)
             blob_leave(sh, b);
         return SL_ENOMEM;

@@ -120,7 +120,7 @@ SL_FN void sls_give(const struct sl_dev *d, uint32_t slot)
     slp_give(&d->taken[slot / 32u], ~(1u << (slot % 32u)));
 }
 
-/** Tries one word of the map, `prefer` first; `known` is its value or 0. */
+/** Tries one word of the map, bit `prefer` first. */
 SL_FN int sls_take_of(const struct sl_dev *d, uint32_t word, uint32_t prefer,
                       uint32_t *slot)
 {
