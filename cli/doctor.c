@@ -232,6 +232,29 @@ static long long number(const json_t *o, const char *key)
     return (long long)json_integer_value(json_object_get(o, key));
 }
 
+/* Which tier takes which way here, and why not the better one. */
+static void print_tiers(const json_t *root)
+{
+    const json_t *ring = json_object_get(root, "io_uring");
+    const json_t *d;
+    size_t i;
+    int cuda = 0;
+    json_array_foreach(json_object_get(root, "devices"), i, d)
+    {
+        cuda |= !strncmp(text(d, "device"), "cuda", 4) &&
+                json_is_true(json_object_get(d, "usable"));
+    }
+    printf("%-10s %s\n", "pinned",
+           cuda ? "page-locked for the CUDA devices"
+                : "shared memory, not page-locked: no CUDA device is usable");
+    printf("%-10s plain memory\n", "ram");
+    if (json_is_true(json_object_get(ring, "ok")))
+        printf("%-10s by io_uring\n", "file");
+    else
+        printf("%-10s by pread and pwrite: %s\n", "file", text(ring, "reason"));
+    printf("%-10s no: this version keeps no blobs in GPU memory\n", "hbm");
+}
+
 static void print_device(const json_t *d)
 {
     char size[32];
@@ -296,6 +319,7 @@ static int print(json_t *root)
                ? "no limit"
                : out_size((uint64_t)json_integer_value(lock), size));
     print_answer("io_uring", json_object_get(root, "io_uring"));
+    print_tiers(root);
     print_data(json_object_get(root, "data"));
     return out_done();
 }
