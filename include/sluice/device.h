@@ -131,7 +131,6 @@ struct sl_future {
     uint8_t kind; /* enum sl_kind */
     uint8_t live; /* 1: in flight */
     uint8_t want; /* 1: fetch `result` at the end */
-    uint8_t klass;
 };
 
 #include "device/group.h"  /* thread, warp, block as one idea */

@@ -356,11 +356,6 @@ SL_BOTH uint32_t sl_key_container(struct sl_hash h, uint32_t n)
 {
     return (uint32_t)(((h.lo >> 32) * n) >> 32);
 }
-/** Container at home of a tag, by its name's hash (tag 0). */
-SL_BOTH uint32_t sl_tag_container(struct sl_hash h, uint32_t n)
-{
-    return sl_key_container(h, n);
-}
 /** log2 of the smallest lent chunk that takes `bytes` (<= SL_CHUNK_MAX). */
 SL_BOTH uint8_t sl_class_of(uint64_t bytes)
 {

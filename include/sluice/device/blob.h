@@ -23,7 +23,6 @@ SL_FN struct sl_future slb_future(int code)
     f.kind = SL_KIND_PLAIN;
     f.live = 0;
     f.want = 0;
-    f.klass = 0;
     return f;
 }
 
