@@ -50,7 +50,13 @@
     X(SL_ECHECKSUM, 269, "checksum mismatch, stored bytes are damaged")        \
     X(SL_ECORRUPT, 270, "metadata is damaged")                                 \
     X(SL_ECONFIG, 271, "configuration error")                                  \
-    X(SL_EDEVICE, 272, "the device reported an error")
+    X(SL_EDEVICE, 272, "the device reported an error")                         \
+    X(SL_EPAGESIZE, 281, "page size is not supported")                         \
+    X(SL_EOVERLAP, 282, "buffers overlap")                                     \
+    X(SL_EFRAME, 283, "not a valid LZ4 frame")                                 \
+    X(SL_EBLOCK, 284, "damaged LZ4 block")                                     \
+    X(SL_ETRUNCATED, 285, "input ends early")                                  \
+    X(SL_EDICT, 286, "frame needs a dictionary")
 
 enum sl_status {
     SL_OK = 0,
