@@ -462,6 +462,7 @@ static void bad_requests_have_their_own_codes(void **state)
     struct sl_runtime *rt = open_store(&c);
     uint64_t tag = tag_of(rt, "t"), size;
     char name[300];
+    char last[1];
     struct sl_put_opts o = {.size = sizeof(o), .score = -1};
     memset(name, 'n', sizeof(name));
     name[255] = 0;
@@ -472,6 +473,13 @@ static void bad_requests_have_their_own_codes(void **state)
     assert_int_equal(sl_put(rt, tag, "", 0, "x", 1, NULL), SL_ENONAME);
     assert_int_equal(sl_put(rt, tag, "b", ~UINT64_C(0), "x", 1, NULL),
                      SL_EOVERFLOW);
+    assert_int_equal(sl_put(rt, tag, "b", SL_BLOB_MAX, "x", 1, NULL),
+                     SL_EOVERFLOW);
+    assert_int_equal(sl_put(rt, tag, "b", SL_BLOB_MAX - 1u, "x", 1, NULL), 0);
+    assert_int_equal(sl_size(rt, tag, "b", &size), 0);
+    assert_true(size == SL_BLOB_MAX);
+    assert_int_equal(sl_get(rt, tag, "b", SL_BLOB_MAX - 1u, last, 1, NULL), 0);
+    assert_int_equal(last[0], 'x');
     assert_int_equal(sl_put(rt, tag, "b", 0, name, SL_IO_MAX + 1u, NULL),
                      SL_EFBIG);
     assert_int_equal(sl_put(rt, tag + 256u, "b", 0, "x", 1, NULL), SL_ENOTAG);

@@ -114,7 +114,8 @@ SL_API int sl_tag_find(struct sl_runtime *rt, const char *name, uint64_t *tag);
 /**
  * Writes [offset, offset + size) of a blob, creating or extending it. Whole:
  * readers see all of it or nothing. SL_ENOTAG, SL_ENONAME, SL_ENAMETOOLONG,
- * SL_EOVERFLOW, SL_EFBIG (size > SL_IO_MAX), SL_ENOSPC (nothing changed),
+ * SL_EOVERFLOW (it ends above SL_BLOB_MAX), SL_EFBIG (size > SL_IO_MAX),
+ * SL_ENOSPC (nothing changed),
  * SL_EINVAL (score, persist level without data_dir, codec), SL_ETIMEDOUT,
  * SL_EDEAD.
  *

@@ -103,6 +103,8 @@
 /* Largest put or get in one task; larger transfers are split by the caller. A
  * get answers with a list of segments; 64 MiB of 64 KiB units is 1024. */
 #define SL_IO_MAX (64u << 20)
+/* Largest end of a blob, 256 TiB: offsets are kept in 48 bits. */
+#define SL_BLOB_MAX ((UINT64_C(1) << 48) - 1u)
 #define SL_SCORE_AUTO 0xffffu /* score on the wire: 0..1000, or this */
 #define SL_SCORE_ONE 1000u
 
@@ -247,7 +249,7 @@ struct sl_stat {
     uint64_t size;
     uint64_t version;
     uint64_t stored;     /* bytes that the tiers hold for it */
-    uint64_t created_ns; /* CLOCK_REALTIME */
+    uint64_t created_ns; /* CLOCK_REALTIME, to a few milliseconds */
     uint64_t changed_ns;
     uint32_t extents;
     uint16_t score;

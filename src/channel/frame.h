@@ -36,6 +36,7 @@ struct sl_task {
     /* For whoever holds the frame: queues, continuations. */
     struct sl_task *next;
     void *state;
+    const void *behind; /* the blob whose writer it waits for */
     /* Called instead of a reply when channel is null. */
     void (*done)(struct sl_task *t, int code);
 };

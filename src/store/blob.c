@@ -56,11 +56,19 @@ uint32_t blob_seek(const struct blob *b, uint64_t at)
     return lo;
 }
 
-int blob_reserve(struct blob *b, uint32_t n)
+static uint32_t blob_cap(const struct blob *b)
 {
-    if (n <= b->cap)
+    return b->ext == &b->one ? 1u : b->cap;
+}
+
+int blob_reserve(struct blob *b, uint64_t n)
+{
+    uint64_t cap = blob_cap(b);
+    if (n <= cap)
         return 0;
-    uint32_t cap = b->cap * 2u > n ? b->cap * 2u : n;
+    if (n > BLOB_EXTENTS_MAX)
+        return SL_EFBIG;
+    cap = cap * 2u > n ? cap * 2u : n;
     struct extent *p = malloc(cap * sizeof(*p));
     if (!p)
         return SL_ENOMEM;
@@ -68,7 +76,7 @@ int blob_reserve(struct blob *b, uint32_t n)
     if (b->ext != &b->one)
         free(b->ext);
     b->ext = p;
-    b->cap = cap;
+    b->cap = (uint32_t)cap;
     return 0;
 }
 
@@ -85,6 +93,9 @@ int blob_merge(const struct blob *b, const struct extent *made, uint32_t n,
 {
     uint32_t i = 0;
     out->n = 0;
+    out->ext = NULL;
+    if ((uint64_t)b->n + n > BLOB_EXTENTS_MAX)
+        return SL_EFBIG;
     out->ext = malloc((b->n + n + 1u) * sizeof(*out->ext));
     if (!out->ext)
         return SL_ENOMEM;
@@ -114,12 +125,24 @@ void blob_publish(struct shard *sh, struct blob *b, struct merged *m)
     if (b->ext != &b->one)
         free(b->ext);
     b->ext = m->ext;
-    b->n = m->n;
     b->cap = m->n ? m->n : 1u;
+    blob_set_n(b, m->n);
     m->ext = NULL;
 }
 
 /* ---- blobs ---- */
+
+void blob_set_created(struct blob *b, uint64_t ns)
+{
+    b->created_lo = (uint32_t)(ns / BLOB_STAMP_NS);
+    b->created_hi = (uint32_t)(ns / BLOB_STAMP_NS >> 32) & 0xfffu;
+}
+
+void blob_set_changed(struct blob *b, uint64_t ns)
+{
+    b->changed_lo = (uint32_t)(ns / BLOB_STAMP_NS);
+    b->changed_hi = (uint32_t)(ns / BLOB_STAMP_NS >> 32) & 0xfffu;
+}
 
 int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
                 struct blob **out)
@@ -127,14 +150,12 @@ int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
     struct blob *b = mem_record(&sh->records, blob_bytes(t->cell.name_len));
     if (!b)
         return SL_ENOMEM;
-    b->hash = t->hash;
     b->tag = tag;
     b->ext = &b->one;
-    b->cap = 1;
     b->score = t->cell.score;
     b->name_len = t->cell.name_len;
     memcpy(b->name, t->name, b->name_len);
-    b->created_ns = clock_stamp_ns();
+    blob_set_created(b, clock_stamp_ns());
     if (tag_link(tag, b)) {
         mem_record_free(&sh->records, b, blob_bytes(b->name_len));
         return SL_ENOMEM;
@@ -146,6 +167,46 @@ int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
     }
     *out = b;
     return 0;
+}
+
+/* ---- writers that wait ---- */
+
+static struct wait_queue *queue_of(struct shard *sh, const struct blob *b)
+{
+    return &sh->wait[sl_mix64((uintptr_t)b) % WAIT_QUEUES];
+}
+
+static void queue_add(struct wait_queue *q, struct sl_task *t)
+{
+    t->next = NULL;
+    if (q->head)
+        q->tail->next = t;
+    else
+        q->head = t;
+    q->tail = t;
+}
+
+void blob_wait(struct shard *sh, struct blob *b, struct sl_task *t)
+{
+    b->waited = 1;
+    t->behind = b;
+    queue_add(queue_of(sh, b), t);
+}
+
+/* Those behind this blob, in their order; the others of the queue stay. */
+static struct sl_task *take_waiting(struct shard *sh, struct blob *b)
+{
+    struct wait_queue *q = queue_of(sh, b);
+    struct wait_queue mine = {0}, others = {0};
+    if (!b->waited)
+        return NULL;
+    b->waited = 0;
+    for (struct sl_task *t = q->head, *next; t; t = next) {
+        next = t->next;
+        queue_add(t->behind == b ? &mine : &others, t);
+    }
+    *q = others;
+    return mine.head;
 }
 
 static void serve_again(struct shard *sh, struct sl_task *t)
@@ -180,7 +241,7 @@ static void blob_rest(struct shard *sh, struct blob *b)
 
 void blob_destroy(struct shard *sh, struct blob *b)
 {
-    struct sl_task *wait = b->wait_head;
+    struct sl_task *wait = take_waiting(sh, b);
     if (b->version > sh->last_version)
         sh->last_version = b->version;
     for (uint32_t i = 0; i < b->n; i++)
@@ -203,19 +264,11 @@ void blob_touch(struct shard *sh, struct blob *b, uint64_t size,
                 uint64_t now_ns)
 {
     b->tag->bytes += size - b->size; /* wraps rightly when it shrinks */
-    b->size = size;
-    b->version = blob_next_version(sh, b);
-    b->changed_ns = now_ns;
-}
-
-void blob_wait(struct blob *b, struct sl_task *t)
-{
-    t->next = NULL;
-    if (b->wait_head)
-        b->wait_tail->next = t;
-    else
-        b->wait_head = t;
-    b->wait_tail = t;
+    b->size = size & SL_BLOB_MAX;
+    b->version = blob_next_version(sh, b) & BLOB_VERSION_MAX;
+    blob_set_changed(b, now_ns);
+    sh->seconds = (uint32_t)(now_ns / 1000000000u);
+    blob_heat(sh, b);
 }
 
 void blob_leave(struct shard *sh, struct blob *b)
@@ -224,8 +277,7 @@ void blob_leave(struct shard *sh, struct blob *b)
         blob_destroy(sh, b);
         return;
     }
-    struct sl_task *wait = b->wait_head;
+    struct sl_task *wait = take_waiting(sh, b);
     blob_rest(sh, b);
-    b->wait_head = NULL;
     serve_again(sh, wait);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "store/shard.h"
 
 #include <stdlib.h>
@@ -12,6 +13,8 @@
  * producer releases the slot.
  */
 
+/* A get reads the clock that it dates blobs by when so many went before. */
+#define HEAT_CLOCK 64u
 /* Segments of one answer: what a list chunk of the largest class takes. */
 #define SEGMENTS_MAX ((SL_CHUNK_MAX - 16u) / sizeof(struct sl_segment))
 
@@ -224,9 +227,10 @@ static int get_short(struct shard *sh, struct sl_task *t,
                      const struct extent *e)
 {
     chunk_ref(sh->store->config.arena, e->loc);
-    int rc = holds_add(sh->env.holds, t, &e->loc, 1);
+    const uint64_t at = e->loc;
+    int rc = holds_add(sh->env.holds, t, &at, 1);
     if (rc) {
-        chunk_unref(sh->env.cache, e->loc);
+        chunk_unref(sh->env.cache, at);
         return rc;
     }
     t->value = e->loc + e->skip + (t->cell.offset - e->off);
@@ -261,6 +265,9 @@ int store_get(struct sl_task *t, void *container)
         return SL_EPASTEND;
     if (c->size == 0)
         return 0;
+    if (++sh->accesses % HEAT_CLOCK == 0)
+        sh->seconds = (uint32_t)(clock_stamp_ns() / 1000000000u);
+    blob_heat(sh, b);
     uint32_t i = blob_seek(b, c->offset);
     const struct extent *e = i < b->n ? &b->ext[i] : NULL;
     if (e && e->target == TARGET_PINNED && e->off <= c->offset &&
@@ -315,8 +322,8 @@ int store_stat(struct sl_task *t, void *container)
     memset(&s, 0, sizeof(s));
     s.size = b->size;
     s.version = b->version;
-    s.created_ns = b->created_ns;
-    s.changed_ns = b->changed_ns;
+    s.created_ns = blob_created_ns(b);
+    s.changed_ns = blob_changed_ns(b);
     s.extents = b->n;
     s.score = b->score;
     s.context = b->context;

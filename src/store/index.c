@@ -46,8 +46,7 @@ void table_destroy(struct table *t)
 
 static int is_key(const struct blob *b, const struct sl_task *t)
 {
-    return b->hash.hi == t->hash.hi && b->name_len == t->cell.name_len &&
-           b->tag->id == t->cell.tag &&
+    return b->name_len == t->cell.name_len && b->tag->id == t->cell.tag &&
            memcmp(b->name, t->name, b->name_len) == 0;
 }
 
@@ -143,7 +142,7 @@ int table_insert(struct table *t, struct blob *b)
             return rc;
     }
     move_over(t, TABLE_STEP);
-    place(t, (struct index_entry){b->hash.lo, b});
+    place(t, (struct index_entry){blob_hash(b).lo, b});
     t->used++;
     return 0;
 }
@@ -164,10 +163,11 @@ static void close_gap(struct table *t, uint64_t i)
 
 void table_remove(struct table *t, const struct blob *b)
 {
-    struct index_entry *e = spot(t->at, t->mask, b->hash.lo, b);
+    uint64_t lo = blob_hash(b).lo;
+    struct index_entry *e = spot(t->at, t->mask, lo, b);
     if (e)
         close_gap(t, (uint64_t)(e - t->at));
-    e = t->old ? spot(t->old, t->old_mask, b->hash.lo, b) : NULL;
+    e = t->old ? spot(t->old, t->old_mask, lo, b) : NULL;
     if (e)
         e->blob = &gone;
     t->used--;

@@ -175,7 +175,7 @@ static struct blob *flush_find(const struct flush *f, uint64_t i)
 {
     struct blob *b = f->blobs[i];
     return table_has(&f->sh->index, f->keys[i].lo, b) &&
-                   b->hash.hi == f->keys[i].hi
+                   blob_hash(b).hi == f->keys[i].hi
                ? b
                : NULL;
 }
@@ -189,7 +189,7 @@ static int flush_step(struct flush *f)
     if (b->busy) {
         f->waiter.done = flush_waited;
         f->waiter.state = f;
-        blob_wait(b, &f->waiter);
+        blob_wait(f->sh, b, &f->waiter);
         return 1;
     }
     int rc = update_persist(f->sh, b, flush_moved, f);
@@ -239,7 +239,7 @@ static int flush_part(struct scatter *s, struct shard *sh)
         if (!t->at[i].blob)
             continue;
         f->blobs[f->n] = t->at[i].blob;
-        f->keys[f->n++] = t->at[i].blob->hash;
+        f->keys[f->n++] = blob_hash(t->at[i].blob);
     }
     flush_go(f);
     return TASK_LATER;

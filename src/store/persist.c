@@ -64,7 +64,7 @@ int change_blob(struct shard *sh, const struct blob *b, const struct merged *m,
     c->meta.blob = (struct meta_blob){.tag = b->tag->id,
                                       .name = b->name,
                                       .name_len = b->name_len,
-                                      .created_ns = b->created_ns,
+                                      .created_ns = blob_created_ns(b),
                                       .score = b->score,
                                       .context = b->context,
                                       .n_extents = m->n,
@@ -111,7 +111,7 @@ int store_del(struct sl_task *t, void *container)
     if (!b)
         return tag ? SL_ENOENT : SL_ENOTAG;
     if (b->busy) {
-        blob_wait(b, t);
+        blob_wait(sh, b, t);
         return TASK_LATER;
     }
     t->result.v[0] = b->size;

@@ -85,8 +85,8 @@ static int cut_units(struct update *u)
         const struct piece *p = &u->piece[i];
         for (uint32_t at = 0; at < p->len; at += UNIT_BYTES, k++) {
             uint32_t left = p->len - at;
-            u->made[k].off = p->off + at;
-            u->made[k].len = left < UNIT_BYTES ? left : UNIT_BYTES;
+            u->made[k] =
+                extent_of(p->off + at, left < UNIT_BYTES ? left : UNIT_BYTES);
             u->units[k].io.buf = shard_arena(u->sh) + p->chunk + p->skip + at;
         }
     }
@@ -138,12 +138,7 @@ static int keep_pieces(struct update *u)
         }
     for (uint32_t i = 0; i < u->n && !rc; i++) {
         const struct piece *p = &u->piece[i];
-        u->made[i] = (struct extent){.off = p->off,
-                                     .loc = p->chunk,
-                                     .len = p->len,
-                                     .skip = p->skip,
-                                     .target = TARGET_PINNED,
-                                     .klass = p->klass};
+        u->made[i] = extent_pinned(p->off, p->len, p->chunk, p->skip, p->klass);
     }
     u->n_made = u->n;
     if (!rc)

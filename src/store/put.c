@@ -34,7 +34,7 @@ static int put_check(const struct shard *sh, const struct sl_task *t)
     uint32_t klass;
     if (c->size > SL_IO_MAX)
         return SL_EFBIG;
-    if (c->offset + c->size < c->offset)
+    if (c->offset > SL_BLOB_MAX || c->size > SL_BLOB_MAX - c->offset)
         return SL_EOVERFLOW;
     if (c->score != SL_SCORE_AUTO && c->score > SL_SCORE_ONE)
         return SL_EINVAL;
@@ -111,16 +111,18 @@ uint8_t class_for(uint64_t bytes)
 static int keep_small(struct shard *sh, struct sl_task *t, struct extent *e)
 {
     const uint8_t *src = put_source(sh, t);
-    e->klass = class_for(t->cell.size);
-    int rc = shard_charge(sh, UINT64_C(1) << e->klass);
+    uint8_t klass = class_for(t->cell.size);
+    uint64_t at;
+    int rc = shard_charge(sh, UINT64_C(1) << klass);
     if (rc)
         return rc;
-    rc = chunk_alloc(sh->env.cache, e->klass, &e->loc);
+    rc = chunk_alloc(sh->env.cache, klass, &at);
     if (rc) {
-        shard_discharge(sh, UINT64_C(1) << e->klass);
+        shard_discharge(sh, UINT64_C(1) << klass);
         return rc;
     }
-    memcpy(shard_arena(sh) + e->loc, src, t->cell.size);
+    memcpy(shard_arena(sh) + at, src, t->cell.size);
+    *e = extent_pinned(t->cell.offset, t->cell.size, at, 0, klass);
     return 0;
 }
 
@@ -138,22 +140,15 @@ static int keep_chunk(struct shard *sh, struct sl_task *t, struct extent *e)
         return rc;
     }
     t->value = 0; /* ours now; the producer gets another */
-    e->klass = (uint8_t)klass;
-    e->loc = t->cell.chunk;
+    *e = extent_pinned(t->cell.offset, t->cell.size, t->cell.chunk, 0,
+                       (uint8_t)klass);
     return 0;
 }
 
 static int put_keep(struct shard *sh, struct sl_task *t, struct extent *e)
 {
-    e->off = t->cell.offset;
-    e->len = (uint32_t)t->cell.size;
-    e->skip = 0;
-    e->stored = 0;
-    e->sum = 0;
-    e->codec = 0;
-    e->target = TARGET_PINNED;
-    uint8_t klass = class_for(e->len);
-    if ((t->cell.flags & SL_F_INLINE) || klass < SL_LENT_MIN_SHIFT)
+    if ((t->cell.flags & SL_F_INLINE) ||
+        class_for(t->cell.size) < SL_LENT_MIN_SHIFT)
         return keep_small(sh, t, e);
     return keep_chunk(sh, t, e);
 }
@@ -206,7 +201,7 @@ static int put_flip(struct shard *sh, struct sl_task *t, struct blob *b,
             extent_free(sh, &b->ext[i]);
         memmove(&b->ext[first + 1u], &b->ext[end], (b->n - end) * sizeof(e));
         b->ext[first] = e;
-        b->n = b->n + 1u - (end - first);
+        blob_set_n(b, b->n + 1u - (end - first));
     }
     if (adopted)
         put_exchange(sh, t, e.klass, one ? &old : NULL);
@@ -239,13 +234,11 @@ static int put_append(struct shard *sh, const struct sl_task *t, struct blob *b)
         memcpy(shard_arena(sh) + at, shard_arena(sh) + e->loc + e->skip,
                e->len);
         extent_free(sh, e);
-        e->loc = at;
-        e->skip = 0;
-        e->klass = klass;
+        *e = extent_pinned(e->off, e->len, at, 0, klass);
     }
     memcpy(shard_arena(sh) + e->loc + e->skip + e->len, put_source(sh, t),
            c->size);
-    e->len = (uint32_t)len;
+    extent_set_len(e, len);
     return 1;
 }
 
@@ -308,7 +301,7 @@ static int put_on(struct shard *sh, struct sl_task *t, struct tag *tag)
 {
     struct blob *b = table_find(&sh->index, t);
     if (b && b->busy) {
-        blob_wait(b, t);
+        blob_wait(sh, b, t);
         return TASK_LATER;
     }
     if (b && t->cell.persist && !(t->cell.flags & SL_F_REPLACE) &&

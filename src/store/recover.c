@@ -34,14 +34,15 @@ static int load_extents(struct store *s, struct blob *b,
         /* Buffers are sized by this: a record that says else is refused. */
         if (e->bytes > UNIT_BYTES || e->stored != unit_stored(e->bytes))
             return SL_ECORRUPT;
+        if (e->loc > SL_BLOB_MAX - e->stored)
+            return SL_ECORRUPT;
         rc = file->ops->reserve(file, e->loc, e->stored);
-        b->ext[i] = (struct extent){.off = e->offset,
-                                    .loc = e->loc,
-                                    .sum = e->sum,
-                                    .len = e->bytes,
-                                    .stored = e->stored,
-                                    .target = TARGET_FILE};
-        b->n = i + 1u;
+        b->ext[i] = extent_of(e->offset, e->bytes);
+        extent_set_loc(&b->ext[i], e->loc);
+        extent_set_stored(&b->ext[i], e->stored);
+        b->ext[i].sum = e->sum;
+        b->ext[i].target = TARGET_FILE;
+        blob_set_n(b, i + 1u);
     }
     return rc;
 }
@@ -64,6 +65,12 @@ static int load_blob(void *user, const struct meta_blob *m)
                   (int)m->name_len, m->name, (unsigned long long)m->tag);
         return SL_ECORRUPT;
     }
+    if (m->size > SL_BLOB_MAX || m->version > BLOB_VERSION_MAX) {
+        log_error("store: blob '%.*s' of tag '%.*s' has a size or a version "
+                  "above 2^48",
+                  (int)m->name_len, m->name, (int)tag->len, tag->name);
+        return SL_ECORRUPT;
+    }
     int rc = blob_create(sh, &key, tag, &b);
     if (rc)
         return rc;
@@ -76,13 +83,13 @@ static int load_blob(void *user, const struct meta_blob *m)
         return rc == SL_EEXIST || rc == SL_EINVAL ? SL_ECORRUPT : rc;
     }
     b->context = m->context;
-    b->persist = m->persist;
+    b->persist = m->persist & 3u;
     b->recorded = 1;
-    b->size = m->size;
+    b->size = m->size & SL_BLOB_MAX;
     tag->bytes += m->size;
-    b->version = m->version ? m->version : 1u;
-    b->created_ns = m->created_ns;
-    b->changed_ns = m->changed_ns;
+    b->version = (m->version ? m->version : 1u) & BLOB_VERSION_MAX;
+    blob_set_created(b, m->created_ns);
+    blob_set_changed(b, m->changed_ns);
     return 0;
 }
 

@@ -35,38 +35,104 @@
  * about 3 us of a worker. */
 #define IN_PLACE_BYTES 65536u
 
+/* Ten million of these are in memory, so they are packed; gcc computes with a
+ * field in the field's own width, which SL_BLOB_MAX makes wide enough for
+ * off + len. Made by extent_pinned and extent_unit, which mask. */
 struct extent {
-    uint64_t off;    /* in the blob */
-    uint64_t loc;    /* chunk in the arena, or offset in the target */
-    uint64_t sum;    /* XXH3-64 of `len` bytes; units only */
-    uint32_t len;    /* bytes of the blob */
-    uint32_t skip;   /* first byte in the chunk; 0 for units */
-    uint32_t stored; /* bytes taken from the target */
-    uint8_t target;  /* enum store_target */
-    uint8_t klass;   /* chunk's class; 0 for units */
-    uint16_t codec;
+    uint64_t off : 48;   /* in the blob */
+    uint64_t target : 8; /* enum store_target */
+    uint64_t codec : 8;
+    uint64_t loc : 48;  /* chunk in the arena, or offset in the target */
+    uint64_t klass : 8; /* chunk's class; 0 for units */
+    uint64_t : 8;
+    uint64_t sum;         /* XXH3-64 of `len` bytes; units only */
+    uint64_t len : 21;    /* bytes of the blob */
+    uint64_t skip : 21;   /* first byte in the chunk; 0 for units */
+    uint64_t stored : 22; /* bytes taken from the target */
 };
+_Static_assert(sizeof(struct extent) == 32, "half a cache line");
+
+static inline void extent_set_loc(struct extent *e, uint64_t loc)
+{
+    e->loc = loc & SL_BLOB_MAX;
+}
+static inline void extent_set_len(struct extent *e, uint64_t len)
+{
+    e->len = len & 0x1fffffu;
+}
+static inline void extent_set_stored(struct extent *e, uint64_t stored)
+{
+    e->stored = stored & 0x3fffffu;
+}
+/** Bytes [off, off + len) of a blob, not placed yet. */
+static inline struct extent extent_of(uint64_t off, uint64_t len)
+{
+    struct extent e = {.off = off & SL_BLOB_MAX};
+    extent_set_len(&e, len);
+    return e;
+}
+/** The same in a chunk, from its byte `skip` on. */
+static inline struct extent extent_pinned(uint64_t off, uint64_t len,
+                                          uint64_t chunk, uint32_t skip,
+                                          uint8_t klass)
+{
+    struct extent e = extent_of(off, len);
+    extent_set_loc(&e, chunk);
+    e.skip = skip & 0x1fffffu;
+    e.klass = klass;
+    e.target = TARGET_PINNED;
+    return e;
+}
 
 struct tag;
 
+/* Records take most of the memory that a small blob costs. */
 struct blob {
-    struct sl_hash hash;
     struct tag *tag;
-    uint64_t size;
-    uint64_t version;   /* 0: being created, readers do not see it */
     struct extent *ext; /* &one, or allocated */
-    uint32_t n, cap;
-    struct extent one;
-    struct sl_task *wait_head, *wait_tail; /* writers behind the present one */
-    uint64_t created_ns, changed_ns;
-    uint32_t tag_pos; /* in tag->blobs */
-    uint16_t score, context;
-    uint8_t persist;  /* level that its bytes have */
-    uint8_t recorded; /* metadata holds a record */
-    uint8_t busy;     /* a writer is under way */
-    uint8_t name_len;
+    union {
+        struct extent one;
+        uint32_t cap; /* of an allocated ext */
+    };
+    uint64_t size : 48;
+    uint64_t score : 16;
+    uint64_t version : 48; /* 0: being created, readers do not see it */
+    uint64_t context : 16;
+    uint64_t tag_pos : 29; /* in tag->blobs */
+    uint64_t n : 27;       /* extents */
+    uint64_t persist : 2;  /* level that its bytes have */
+    uint64_t recorded : 1; /* metadata holds a record */
+    uint64_t busy : 1;     /* a writer is under way */
+    uint64_t waited : 1;   /* writers are behind it, in the shard's queues */
+    uint64_t : 3;
+    uint32_t heat; /* last access in seconds << 8 | accesses, up to 255 */
+    uint32_t created_lo, changed_lo; /* units of BLOB_STAMP_NS */
+    uint32_t created_hi : 12, changed_hi : 12;
+    uint32_t name_len : 8;
     char name[];
 };
+_Static_assert(offsetof(struct blob, name) == 88, "LIMITS P15: 128 with all");
+
+#define BLOB_EXTENTS_MAX ((1u << 27) - 1u)
+#define BLOB_VERSION_MAX ((UINT64_C(1) << 48) - 1u)
+/* Times since 1970 in 44 bits, until 2112. The clock that they come from moves
+ * every 4 ms (clock_stamp_ns). */
+#define BLOB_STAMP_NS 256000u
+
+static inline uint64_t blob_created_ns(const struct blob *b)
+{
+    return ((uint64_t)b->created_hi << 32 | b->created_lo) * BLOB_STAMP_NS;
+}
+static inline uint64_t blob_changed_ns(const struct blob *b)
+{
+    return ((uint64_t)b->changed_hi << 32 | b->changed_lo) * BLOB_STAMP_NS;
+}
+void blob_set_created(struct blob *b, uint64_t ns);
+void blob_set_changed(struct blob *b, uint64_t ns);
+static inline void blob_set_n(struct blob *b, uint32_t n)
+{
+    b->n = n & BLOB_EXTENTS_MAX;
+}
 
 struct tag {
     uint64_t id;
@@ -83,6 +149,11 @@ struct tag {
     char name[];
 };
 
+static inline struct sl_hash blob_hash(const struct blob *b)
+{
+    return sl_key_hash(b->tag->id, b->name, b->name_len);
+}
+
 struct index_entry {
     uint64_t lo;
     struct blob *blob;
@@ -93,6 +164,13 @@ struct table {
     uint64_t mask, used;
     struct index_entry *old; /* while it grows: what is not moved yet */
     uint64_t old_mask, moved;
+};
+
+/* Tasks behind busy blobs, by the blob's address: few blobs have any, so the
+ * records need no room for them. */
+#define WAIT_QUEUES 256u
+struct wait_queue {
+    struct sl_task *head, *tail;
 };
 
 /* Units that readers may still read are freed two flips later. */
@@ -107,6 +185,9 @@ struct shard {
     struct store_env env;
     uint32_t id;
     struct table index;
+    uint32_t seconds; /* a clock for heat, which gets read every now and then */
+    uint32_t accesses; /* since it was read */
+    struct wait_queue wait[WAIT_QUEUES];
     struct tag **tags; /* open addressing by id */
     uint32_t tag_mask, tag_used;
     uint64_t last_version; /* highest of any deleted blob */
@@ -172,7 +253,7 @@ int store_tag_del(struct sl_task *t, void *container);
 /* ---- blob.c ---- */
 static inline size_t blob_bytes(uint32_t name_len)
 {
-    return sizeof(struct blob) + name_len;
+    return offsetof(struct blob, name) + name_len;
 }
 int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
                 struct blob **out);
@@ -180,7 +261,7 @@ int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
 void blob_destroy(struct shard *sh, struct blob *b);
 /** First extent that ends behind `at`; n when none. */
 uint32_t blob_seek(const struct blob *b, uint64_t at);
-int blob_reserve(struct blob *b, uint32_t n);
+int blob_reserve(struct blob *b, uint64_t n); /* SL_ENOMEM, SL_EFBIG */
 /** The bytes changed: version, time, sizes. */
 void blob_touch(struct shard *sh, struct blob *b, uint64_t size,
                 uint64_t now_ns);
@@ -188,7 +269,7 @@ void blob_touch(struct shard *sh, struct blob *b, uint64_t size,
  *  to blobs since deleted, so a name that is made again is another version. */
 uint64_t blob_next_version(const struct shard *sh, const struct blob *b);
 /** The extents that a blob has after `made` replaced what it overlaps (all:
- *  everything). Changes nothing. SL_ENOMEM. */
+ *  everything). Changes nothing. SL_ENOMEM, SL_EFBIG: too many. */
 struct merged {
     struct extent *ext;
     uint32_t n;
@@ -197,7 +278,15 @@ int blob_merge(const struct blob *b, const struct extent *made, uint32_t n,
                int all, struct merged *out);
 /** Takes the merged extents as the blob's and frees those that went. */
 void blob_publish(struct shard *sh, struct blob *b, struct merged *m);
-void blob_wait(struct blob *b, struct sl_task *t);
+/** Puts the task behind the writer of a busy blob: it is served again when that
+ *  one is done. A task without channel has its `done` called instead. */
+void blob_wait(struct shard *sh, struct blob *b, struct sl_task *t);
+/** Counts an access; the caller has the record in its cache anyway. */
+static inline void blob_heat(const struct shard *sh, struct blob *b)
+{
+    uint32_t n = b->heat & 0xffu;
+    b->heat = sh->seconds << 8 | (n + (n < 0xffu));
+}
 /** Begins a writer's turn; the blob is not busy. */
 void blob_enter(struct blob *b);
 /** Ends a writer's turn: serves those who wait; a blob without version goes. */

@@ -26,6 +26,7 @@
 
 #define TAGS_FIRST 64u
 #define TAG_COUNTERS 255u
+#define TAG_BLOBS_MAX ((1u << 29) - 1u) /* in a shard: field tag_pos */
 
 int tags_create(struct shard *sh)
 {
@@ -128,6 +129,8 @@ static void tag_drop(struct shard *sh, struct tag *t)
 
 int tag_link(struct tag *t, struct blob *b)
 {
+    if (t->n > TAG_BLOBS_MAX)
+        return SL_ENOMEM;
     if (t->n == t->cap) {
         uint32_t cap = t->cap ? t->cap * 2u : 16u;
         struct blob **p = realloc(t->blobs, cap * sizeof(struct blob *));
@@ -137,7 +140,7 @@ int tag_link(struct tag *t, struct blob *b)
         t->cap = cap;
     }
     b->tag = t;
-    b->tag_pos = t->n;
+    b->tag_pos = t->n & TAG_BLOBS_MAX;
     t->blobs[t->n++] = b;
     return 0;
 }

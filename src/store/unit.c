@@ -71,15 +71,15 @@ int unit_write(struct unit_io *u, int target, uint8_t *buf)
     struct extent *e = u->e;
     struct tier *tier = u->sh->store->tiers[target];
     uint32_t stored = unit_stored(e->len);
-    int rc = tier->ops->alloc(tier, stored, &e->loc);
+    uint64_t loc;
+    int rc = tier->ops->alloc(tier, stored, &loc);
     if (rc)
         return rc;
     memset(buf + e->len, 0, stored - e->len);
+    *e = extent_of(e->off, e->len);
+    extent_set_loc(e, loc);
+    extent_set_stored(e, stored);
     e->target = (uint8_t)target;
-    e->klass = 0;
-    e->skip = 0;
-    e->codec = 0;
-    e->stored = stored;
     e->sum = XXH3_64bits(buf, e->len);
     u->io.loc = e->loc;
     u->io.buf = buf;

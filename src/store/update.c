@@ -59,7 +59,7 @@ void update_publish(struct update *u)
     struct blob *b = u->b;
     blob_publish(u->sh, b, &u->merged);
     if (u->kind != UPDATE_MOVE) {
-        b->persist = u->persist;
+        b->persist = u->persist & 3u;
         b->recorded = b->recorded || u->persist;
     }
     if (u->t)
@@ -96,7 +96,7 @@ static void record(struct update *u)
     m->persist = u->persist;
     m->size = b->size;
     m->version = b->version;
-    m->changed_ns = b->changed_ns;
+    m->changed_ns = blob_changed_ns(b);
     if (u->t) { /* as put_done will set them */
         if (u->replace || u->hi > b->size)
             m->size = u->hi;
