@@ -286,4 +286,11 @@ const struct gpu_ops gpu_cuda_ops = {
     .launch = cuda_launch,
     .copy_async = cuda_copy_async,
     .stream_wait = cuda_stream_wait,
+    .stream_test = cuda_stream_test,
+    .event_open = cuda_event_open,
+    .event_close = cuda_event_close,
+    .event_record = cuda_event_record,
+    .event_follow = cuda_event_follow,
+    .event_test = cuda_event_test,
+    .event_between = cuda_event_between,
 };

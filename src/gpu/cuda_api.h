@@ -75,6 +75,8 @@ enum {
     X(stream_create, "cuStreamCreate", (struct cu_stream **, unsigned))        \
     X(stream_destroy, "cuStreamDestroy_v2", (struct cu_stream *))              \
     X(stream_sync, "cuStreamSynchronize", (struct cu_stream *))                \
+    X(stream_follow, "cuStreamWaitEvent",                                      \
+      (struct cu_stream *, struct cu_event *, unsigned))                       \
     X(event_create, "cuEventCreate", (struct cu_event **, unsigned))           \
     X(event_destroy, "cuEventDestroy_v2", (struct cu_event *))                 \
     X(event_record, "cuEventRecord", (struct cu_event *, struct cu_stream *))  \

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file
- * What cuda.c (devices, memory) and cuda_stream.c (kernels, copies) share.
+ * What cuda.c (devices, memory), cuda_stream.c (kernels, copies) and
+ * cuda_event.c share.
  */
 #ifndef SLUICE_CUDA_GPU_H
 #define SLUICE_CUDA_GPU_H
 
 #include "gpu/cuda_api.h"
 #include "gpu/gpu.h"
+
+#include <pthread.h>
 
 struct cuda_gpu {
     struct gpu base;
@@ -17,6 +20,14 @@ struct cuda_gpu {
     struct cu_stream *copies; /* of to_device, from_device, alloc */
     struct gpu_info info;
     struct cu_function *functions[]; /* in the order of kernel_table */
+};
+
+struct cuda_stream {
+    struct gpu_stream base;
+    struct cu_stream *queue;
+    struct cu_event *first, *last; /* around the work since the last wait */
+    pthread_mutex_t lock;          /* of `busy` and the two events */
+    int busy;                      /* work was queued since the last wait */
 };
 
 static inline struct cuda_gpu *cuda_of(struct gpu *g)
@@ -45,5 +56,15 @@ int cuda_copy_async(struct gpu_stream *s, sl_devptr dst, sl_devptr src,
                     size_t n);
 int cuda_stream_wait(struct gpu_stream *s, uint64_t timeout_ns,
                      uint64_t *elapsed_ns);
+int cuda_stream_test(struct gpu_stream *s, uint64_t *elapsed_ns);
+
+/* The events (cuda_event.c). */
+int cuda_event_open(struct gpu *g, struct gpu_event **out);
+void cuda_event_close(struct gpu_event *e);
+int cuda_event_record(struct gpu_event *e, struct gpu_stream *s);
+int cuda_event_follow(struct gpu_stream *s, struct gpu_event *e);
+int cuda_event_test(struct gpu_event *e);
+int cuda_event_between(struct gpu_event *first, struct gpu_event *last,
+                       uint64_t *ns);
 
 #endif

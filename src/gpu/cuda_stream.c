@@ -4,7 +4,6 @@
 #include "gpu/cuda_gpu.h"
 #include "gpu/kernels/table.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +16,6 @@
 #define SPIN_NS 50000u
 #define NAP_MIN_NS 20000u
 #define NAP_MAX_NS 1000000u
-
-struct cuda_stream {
-    struct gpu_stream base;
-    struct cu_stream *queue;
-    struct cu_event *first, *last; /* around the work since the last wait */
-    pthread_mutex_t lock;          /* of `busy` and the two events */
-    int busy;                      /* work was queued since the last wait */
-};
 
 static struct cuda_stream *stream_of(struct gpu_stream *s)
 {
@@ -186,6 +177,15 @@ static int stream_test(struct cuda_stream *s, uint64_t *elapsed_ns)
         *elapsed_ns = (uint64_t)((double)ms * 1e6);
     pthread_mutex_unlock(&s->lock);
     cuda_leave();
+    return rc;
+}
+
+int cuda_stream_test(struct gpu_stream *s, uint64_t *elapsed_ns)
+{
+    uint64_t elapsed = 0;
+    int rc = stream_test(stream_of(s), &elapsed);
+    if (rc == 0 && elapsed_ns)
+        *elapsed_ns = elapsed;
     return rc;
 }
 

@@ -25,6 +25,7 @@ typedef uint64_t sl_devptr;
 
 struct gpu;
 struct gpu_stream;
+struct gpu_event;
 
 struct gpu_info {
     char name[96];
@@ -78,6 +79,22 @@ struct gpu_ops {
      *  after the last wait to the end of the last. */
     int (*stream_wait)(struct gpu_stream *s, uint64_t timeout_ns,
                        uint64_t *elapsed_ns);
+    /** As stream_wait, but never waits: SL_EAGAIN while something runs. */
+    int (*stream_test)(struct gpu_stream *s, uint64_t *elapsed_ns);
+    /** A point on a stream, set again by each record. */
+    int (*event_open)(struct gpu *g, struct gpu_event **out);
+    /** No stream still has the event before it. */
+    void (*event_close)(struct gpu_event *e);
+    /** The point behind all that was put on `s` so far. */
+    int (*event_record)(struct gpu_event *e, struct gpu_stream *s);
+    /** What is put on `s` from here on starts after the event's last record. */
+    int (*event_follow)(struct gpu_stream *s, struct gpu_event *e);
+    /** 0 when the last record is reached, or there was none; SL_EAGAIN not yet;
+     *  SL_EDEVICE if something before it failed. */
+    int (*event_test)(struct gpu_event *e);
+    /** Device time from one event to another; both are reached. */
+    int (*event_between)(struct gpu_event *first, struct gpu_event *last,
+                         uint64_t *ns);
 };
 
 /** One open device; backends embed this first. */
@@ -85,6 +102,9 @@ struct gpu {
     const struct gpu_ops *ops;
 };
 struct gpu_stream {
+    struct gpu *gpu;
+};
+struct gpu_event {
     struct gpu *gpu;
 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gpu/host_launch.h"
+#include "gpu/host_stream.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -17,36 +18,7 @@
 /* Longest wait that is counted, 10 years: more overflows the clock. */
 #define WAIT_MAX_S 315360000u
 
-/** A launch or a copy on its way. */
-struct host_job {
-    struct host_job *next;
-    kernel_host_fn fn; /* null: a copy */
-    struct sl_host_grid grid;
-    void *dst;
-    const void *src;
-    size_t bytes;
-    _Alignas(16) unsigned char args[];
-};
-
-struct host_stream {
-    struct gpu_stream base;
-    pthread_t thread;
-    pthread_mutex_t lock; /* all below */
-    pthread_cond_t work;  /* a job came, or closing */
-    pthread_cond_t idle;  /* n_jobs fell to 0 */
-    struct host_job *head, *tail;
-    size_t n_jobs; /* queued and running */
-    int closing;
-    int failed;            /* first code since the last wait */
-    uint64_t begun, ended; /* ns; begun 0: nothing since the last wait */
-};
-
 static struct gpu host_device = {&gpu_host_ops};
-
-static struct host_stream *host_stream_of(struct gpu_stream *s)
-{
-    return (struct host_stream *)(void *)s;
-}
 
 /* Addresses of this device are those of the host. */
 static void *at(sl_devptr p)
@@ -143,8 +115,10 @@ static int host_from_device(struct gpu *g, void *dst, sl_devptr src, size_t n)
 
 /* ---- stream: its own thread ---- */
 
-static int job_run(const struct host_job *j)
+static int job_run(const struct host_stream *s, const struct host_job *j)
 {
+    if (j->event)
+        return host_event_run(j, s->failed);
     if (j->fn)
         return sl_host_launch(j->fn, &j->grid, j->args);
     memcpy(j->dst, j->src, j->bytes);
@@ -185,8 +159,8 @@ static void *stream_main(void *arg)
     struct host_stream *s = (struct host_stream *)arg;
     struct host_job *j;
     while ((j = stream_take(s)) != NULL) {
-        int rc = job_run(j);
-        if (rc)
+        int rc = job_run(s, j);
+        if (rc && !j->event)
             log_error("host device: a launch failed with code %d", rc);
         free(j);
         stream_done(s, rc);
@@ -240,7 +214,7 @@ static void host_stream_close(struct gpu_stream *stream)
     stream_free(s);
 }
 
-static struct host_job *job_new(size_t args_bytes)
+struct host_job *host_job_new(size_t args_bytes)
 {
     struct host_job *j =
         (struct host_job *)calloc(1, sizeof(struct host_job) + args_bytes);
@@ -249,7 +223,7 @@ static struct host_job *job_new(size_t args_bytes)
     return j;
 }
 
-static void stream_push(struct host_stream *s, struct host_job *j)
+void host_stream_push(struct host_stream *s, struct host_job *j)
 {
     pthread_mutex_lock(&s->lock);
     if (s->tail)
@@ -265,7 +239,7 @@ static void stream_push(struct host_stream *s, struct host_job *j)
 int host_launch_fn(struct gpu_stream *s, kernel_host_fn fn,
                    const struct gpu_launch *l)
 {
-    struct host_job *j = job_new(l->args_bytes);
+    struct host_job *j = host_job_new(l->args_bytes);
     if (!j)
         return SL_ENOMEM;
     j->fn = fn;
@@ -273,7 +247,7 @@ int host_launch_fn(struct gpu_stream *s, kernel_host_fn fn,
     j->grid.block = (struct sl_host_dim){l->block.x, l->block.y, l->block.z};
     if (l->args_bytes)
         memcpy(j->args, l->args, l->args_bytes);
-    stream_push(host_stream_of(s), j);
+    host_stream_push(host_stream_of(s), j);
     return 0;
 }
 
@@ -290,13 +264,13 @@ static int host_launch(struct gpu_stream *s, const struct gpu_launch *l)
 static int host_copy_async(struct gpu_stream *s, sl_devptr dst, sl_devptr src,
                            size_t n)
 {
-    struct host_job *j = job_new(0);
+    struct host_job *j = host_job_new(0);
     if (!j)
         return SL_ENOMEM;
     j->dst = at(dst);
     j->src = at(src);
     j->bytes = n;
-    stream_push(host_stream_of(s), j);
+    host_stream_push(host_stream_of(s), j);
     return 0;
 }
 
@@ -334,6 +308,12 @@ static int host_stream_wait(struct gpu_stream *stream, uint64_t timeout_ns,
     return rc;
 }
 
+static int host_stream_test(struct gpu_stream *stream, uint64_t *elapsed_ns)
+{
+    int rc = host_stream_wait(stream, 0, elapsed_ns);
+    return rc == SL_ETIMEDOUT ? SL_EAGAIN : rc;
+}
+
 const struct gpu_ops gpu_host_ops = {
     .kind = "host",
     .count = host_count,
@@ -351,4 +331,11 @@ const struct gpu_ops gpu_host_ops = {
     .launch = host_launch,
     .copy_async = host_copy_async,
     .stream_wait = host_stream_wait,
+    .stream_test = host_stream_test,
+    .event_open = host_event_open,
+    .event_close = host_event_close,
+    .event_record = host_event_record,
+    .event_follow = host_event_follow,
+    .event_test = host_event_test,
+    .event_between = host_event_between,
 };
