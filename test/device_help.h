@@ -12,23 +12,10 @@
 
 #include <sys/mman.h>
 
-#define MIB (UINT64_C(1) << 20)
 #define ROOMS_MAX 64u
 #define PAGE_BYTES 4096u
 #define HELD_MAX 4096u
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#endif
-#if !defined(SANITIZED)
-#define SANITIZED 0
-#endif
 
 static const char *device_name; /* of the running group */
 

@@ -3,31 +3,16 @@
 #ifndef RUNTIME_HELP_H
 #define RUNTIME_HELP_H
 
+#include "help.h"
+
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #include "api/runtime.h"
-#include "base/clock.h"
 #include "sluice/module.h"
 
 #define SECOND_NS UINT64_C(1000000000)
 #define LONG_NS (60u * SECOND_NS)
-
-/* Sanitizers make the same steps ten times slower. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define STEPS(n) ((n) / 10)
-#else
-#define STEPS(n) (n)
-#endif
 
 /* Number of threads of a step of the test. */
 #define MAX_THREADS 8u
@@ -67,23 +52,6 @@ static inline uint32_t slots_in_use(const struct sl_dev *d)
     for (uint32_t i = 0; i < d->n_slots / 32u; i++)
         n += slg_popc(slp_peek(&d->taken[i]));
     return n;
-}
-
-/* Seed of a random test, from the environment or the clock. */
-static inline uint64_t test_seed(const char *name)
-{
-    const char *s = getenv("SEED");
-    uint64_t seed = s ? strtoull(s, NULL, 0) : clock_ns() | 1u;
-    printf("# %s: SEED=%llu\n", name, (unsigned long long)seed);
-    return seed;
-}
-
-static inline uint64_t test_random(uint64_t *s)
-{
-    *s ^= *s << 13;
-    *s ^= *s >> 7;
-    *s ^= *s << 17;
-    return *s;
 }
 
 /* ---- a module that keeps its tasks until it is told to finish them ---- */

@@ -98,12 +98,12 @@ static void acknowledged_blobs_survive_kills(void **state)
 {
     (void)state;
     char dir[64];
-    uint64_t tag = 0, seed = test_seed();
+    uint64_t tag = 0, seed = test_seed("store_dir");
     unsigned next = 0, recovered = 0;
     make_dir(dir, sizeof(dir));
     for (int round = 0; round < 6; round++)
         next =
-            killed_round(dir, next, 1u + (unsigned)(next_random(&seed) % 40u));
+            killed_round(dir, next, 1u + (unsigned)(test_random(&seed) % 40u));
     struct sl_config c = small_config();
     c.data_dir = dir;
     struct sl_runtime *rt = open_store(&c);

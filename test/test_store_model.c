@@ -22,23 +22,23 @@ struct run {
 static uint64_t pick_size(struct run *r)
 {
     static const uint64_t limits[] = {40, 200, 5000, 70000, BLOB_MAX};
-    return next_random(&r->seed) % (limits[next_random(&r->seed) % 5u] + 1u);
+    return test_random(&r->seed) % (limits[test_random(&r->seed) % 5u] + 1u);
 }
 
 static void step_put(struct run *r, unsigned i, const char *name)
 {
     uint64_t size = pick_size(r);
-    uint64_t offset = next_random(&r->seed) % 3u ? pick_size(r) : 0;
-    int replace = next_random(&r->seed) % 5u == 0;
+    uint64_t offset = test_random(&r->seed) % 3u ? pick_size(r) : 0;
+    int replace = test_random(&r->seed) % 5u == 0;
     struct sl_put_opts o = {
         .size = sizeof(o), .flags = replace ? SL_F_REPLACE : 0u, .score = -1};
     static const float scores[] = {-1.0f, 0.0f, 0.5f, 1.0f};
-    o.score = scores[next_random(&r->seed) % 4u];
+    o.score = scores[test_random(&r->seed) % 4u];
     if (r->persist)
-        o.persist = (uint8_t)(next_random(&r->seed) % 8u == 0);
+        o.persist = (uint8_t)(test_random(&r->seed) % 8u == 0);
     if (offset + size > BLOB_MAX)
         size = BLOB_MAX - offset;
-    fill(r->buf, size, next_random(&r->seed));
+    fill(r->buf, size, test_random(&r->seed));
     assert_int_equal(sl_put(r->rt, r->tag, name, offset, r->buf, size, &o), 0);
     struct model *m = &r->m;
     if (replace || !m->there[i]) {
@@ -54,9 +54,9 @@ static void step_put(struct run *r, unsigned i, const char *name)
 static void step_get(struct run *r, unsigned i, const char *name)
 {
     struct model *m = &r->m;
-    uint64_t offset = m->size[i] ? next_random(&r->seed) % m->size[i] : 0;
+    uint64_t offset = m->size[i] ? test_random(&r->seed) % m->size[i] : 0;
     uint64_t size = pick_size(r), exists = 0;
-    if (next_random(&r->seed) % 4u == 0) {
+    if (test_random(&r->seed) % 4u == 0) {
         offset = 0;
         size = m->size[i];
     }
@@ -89,10 +89,10 @@ static void check_sizes(struct run *r)
 static void step(struct run *r)
 {
     char name[80];
-    unsigned i = (unsigned)(next_random(&r->seed) % BLOBS);
+    unsigned i = (unsigned)(test_random(&r->seed) % BLOBS);
     /* Half of the names do not fit into a cell. */
     snprintf(name, sizeof(name), "%0*u", i % 2u ? 60 : 3, i);
-    switch (next_random(&r->seed) % 16u) {
+    switch (test_random(&r->seed) % 16u) {
     case 0: {
         int rc = sl_del(r->rt, r->tag, name);
         assert_int_equal(rc, r->m.there[i] ? 0 : SL_ENOENT);
@@ -121,7 +121,7 @@ static void run_model(struct sl_config *c, unsigned steps, unsigned reopen)
 {
     struct run r;
     memset(&r, 0, sizeof(r));
-    r.seed = test_seed();
+    r.seed = test_seed("store_model");
     r.rt = open_store(c);
     r.persist = c->data_dir != NULL;
     r.buf = malloc(BLOB_MAX);

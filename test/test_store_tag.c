@@ -321,7 +321,7 @@ static void race_one(struct racer *r, const char *name)
         r->bad = rc;
     r->made++;
     for (unsigned i = 0; i < 8; i++) {
-        uint64_t x = next_random(&r->seed);
+        uint64_t x = test_random(&r->seed);
         rc =
             put_n(r->rt, tag, (unsigned)(x % 16u), x, (x & 64u) ? r->level : 0);
         r->put += rc == 0;
@@ -337,7 +337,7 @@ static void race_one(struct racer *r, const char *name)
         if (x % 23u == 0 && r->level && (rc = sl_flush(r->rt)) != 0)
             r->bad = rc;
     }
-    if (next_random(&r->seed) % 3u == 0)
+    if (test_random(&r->seed) % 3u == 0)
         return;
     rc = sl_tag_del(r->rt, tag);
     r->deleted += rc == 0;
@@ -351,7 +351,7 @@ static void *race(void *arg)
     static const char *const names[] = {"t", "u"};
     unsigned steps = STEPS(r->level ? 400 : 4000);
     for (unsigned i = 0; i < steps && !r->bad; i++)
-        race_one(r, names[next_random(&r->seed) % 4u == 0]);
+        race_one(r, names[test_random(&r->seed) % 4u == 0]);
     return NULL;
 }
 
@@ -368,7 +368,7 @@ static int count_one(void *user, const char *name, uint32_t len, uint64_t size)
 static void races_end_exact(struct sl_runtime *rt, unsigned level)
 {
     struct racer r[4] = {0};
-    uint64_t seed = test_seed();
+    uint64_t seed = test_seed("store_tag");
     static const char *const names[] = {"t", "u"};
     for (unsigned i = 0; i < 4; i++) {
         r[i].rt = rt;
@@ -475,16 +475,16 @@ static void *write_for_ever(void *arg)
         if (sl_tag(w->rt, name, &tag))
             _exit(6);
         tell(w, &s, 1);
-        for (uint64_t n = next_random(&w->seed) % 12u; n; n--) {
+        for (uint64_t n = test_random(&w->seed) % 12u; n; n--) {
             s.kind = STEP_PUT;
-            s.value = next_random(&w->seed) | 1u;
+            s.value = test_random(&w->seed) | 1u;
             s.name = (uint32_t)((s.value >> 8) % NAMES);
             tell(w, &s, 0);
             if (put_n(w->rt, tag, s.name, s.value, 1))
                 _exit(5);
             tell(w, &s, 1);
         }
-        if (next_random(&w->seed) % 4u == 0)
+        if (test_random(&w->seed) % 4u == 0)
             continue;
         s.kind = STEP_DEL;
         tell(w, &s, 0);
@@ -597,7 +597,7 @@ static void acknowledged_blobs_of_live_tags_survive_kills(void **state)
     (void)state;
     char dir[64];
     struct known k[WRITERS];
-    uint64_t seed = test_seed();
+    uint64_t seed = test_seed("store_tag");
     unsigned total = 0;
     memset(k, 0, sizeof(k));
     make_dir(dir, sizeof(dir));
@@ -606,7 +606,7 @@ static void acknowledged_blobs_of_live_tags_survive_kills(void **state)
         unsigned found = 0;
         c.data_dir = dir;
         c.file_bytes = 8 * MIB;
-        kill_after(dir, k, 1u + (unsigned)(next_random(&seed) % 400u), seed);
+        kill_after(dir, k, 1u + (unsigned)(test_random(&seed) % 400u), seed);
         struct sl_runtime *rt = open_store(&c);
         for (uint32_t i = 0; i < WRITERS; i++)
             found += check_writer(rt, &k[i], i);
