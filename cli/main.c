@@ -18,6 +18,8 @@ static const struct {
     {"rm", cmd_rm, "delete a blob or a whole tag"},
     {"ls", cmd_ls, "list tags, or the blobs of a tag"},
     {"stat", cmd_stat, "show what is known of a blob or a tag"},
+    {"tag", cmd_tag, "list, make, delete and show tags"},
+    {"query", cmd_query, "find tags and blobs by regular expression"},
     {"demo", cmd_demo, "put and get a directory from a kernel, and compare"},
     {"bench", cmd_bench, "measure the limits and Sluice in one run"},
     {"doctor", cmd_doctor, "show what this machine offers, and why not more"},

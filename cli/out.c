@@ -143,6 +143,45 @@ int out_json(json_t *root)
     return out_done();
 }
 
+static void print_value(const json_t *v)
+{
+    json_t *item;
+    size_t i;
+    if (json_is_string(v))
+        printf("%s", json_string_value(v));
+    else if (json_is_real(v))
+        printf("%.3f", json_real_value(v));
+    else if (json_is_integer(v))
+        printf("%lld", (long long)json_integer_value(v));
+    else if (json_is_boolean(v))
+        printf("%s", json_is_true(v) ? "yes" : "no");
+    json_array_foreach(v, i, item)
+    {
+        void *at = json_object_iter(item);
+        printf("%s", i ? "," : "");
+        for (; at; at = json_object_iter_next(item, at)) {
+            printf("%s", i || at != json_object_iter(item) ? " " : "");
+            print_value(json_object_iter_value(at));
+        }
+    }
+}
+
+int out_object(json_t *root)
+{
+    const char *key;
+    json_t *v;
+    if (!root)
+        return out_fail("%s", sl_strerror(SL_ENOMEM));
+    json_object_foreach(root, key, v)
+    {
+        printf("%s: ", key);
+        print_value(v);
+        putchar('\n');
+    }
+    json_decref(root);
+    return out_done();
+}
+
 json_t *out_text(const char *s, size_t len)
 {
     static const char hex[] = "0123456789abcdef";

@@ -38,6 +38,9 @@ const char *out_log_take(int code);
 
 /** Prints and frees `root`; a null root is lack of memory. Exit code. */
 int out_json(json_t *root);
+/** Prints and frees an object for people: "key: value" a line; a list of
+ *  objects as their values, by comma. Exit code. */
+int out_object(json_t *root);
 /** A string of any bytes: those that are no UTF-8 become "\\xNN". */
 json_t *out_text(const char *s, size_t len);
 /** Flushes standard output: a full disk or a closed pipe is a failure. */

@@ -104,6 +104,16 @@ int session_fail(const struct session *s, int code)
     return out_fail("'%s': %s", s->dir, reason(code));
 }
 
+json_t *session_json(const struct session *s)
+{
+    json_t *root = json_object();
+    if (root && s->tag)
+        json_object_set_new(root, "tag", out_text(s->tag, strlen(s->tag)));
+    if (root && s->blob)
+        json_object_set_new(root, "blob", out_text(s->blob, strlen(s->blob)));
+    return root;
+}
+
 int session_close(struct session *s, int rc)
 {
     int code = sl_close(s->rt);

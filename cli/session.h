@@ -8,6 +8,8 @@
 
 #include "sluice/sluice.h"
 
+#include <jansson.h>
+
 /** The store a command works on, and what in it. */
 struct session {
     const char *dir;  /* --data */
@@ -26,6 +28,8 @@ int session_open(struct session *s, int create);
 int session_find(struct session *s);
 /** Says what failed with tag or blob; OUT_FAILED. */
 int session_fail(const struct session *s, int code);
+/** The names of tag and blob as a new object; null: no memory. */
+json_t *session_json(const struct session *s);
 /** Closes; `rc` unless closing fails, which is said then. */
 int session_close(struct session *s, int rc);
 

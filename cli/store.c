@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `sluice rm`, `ls` and `stat`. */
 #include "cli.h"
+#include "listing.h"
 #include "opt.h"
 #include "out.h"
 #include "session.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 static const char rm_help[] =
-    "Usage: sluice rm --data DIR TAG [BLOB]\n"
+    "Usage: sluice rm --data DIR [--json] TAG [BLOB]\n"
     "Deletes a blob, or without BLOB the tag with all its blobs.\n\n"
     "  --data DIR   directory of the store\n"
+    "  --json       what was deleted, as JSON\n"
     "  -v, --verbose\n";
 
-/* Options of rm, ls and stat, and the positional arguments. rm prints no data,
- * so it has no --json. */
+/* Options of rm and stat, and the positional arguments. */
 static int parse(struct session *s, struct opt_set set, int argc, char **argv)
 {
     const struct opt opts[] = {
@@ -26,7 +26,7 @@ static int parse(struct session *s, struct opt_set set, int argc, char **argv)
     };
     int first, rc;
     set.opts = opts;
-    set.n = set.help == rm_help ? 1 : 2;
+    set.n = 2;
     rc = opt_parse(&set, argc, argv, &first);
     if (rc != OPT_GO)
         return rc;
@@ -52,123 +52,43 @@ int cmd_rm(int argc, char **argv)
                           : sl_tag_del(s.rt, s.tag_id);
         rc = code ? session_fail(&s, code) : 0;
     }
-    return session_close(&s, rc);
+    rc = session_close(&s, rc);
+    return rc || !s.json ? rc : out_json(session_json(&s));
 }
 
 /* ---- ls ---- */
 
-struct entry {
-    char *name;
-    uint32_t len;
-    uint64_t value; /* a blob's bytes, a tag's id */
-};
-struct listing {
-    struct entry *entry;
-    size_t n, room;
-};
-
-static int listing_add(void *user, const char *name, uint32_t len,
-                       uint64_t value)
-{
-    struct listing *l = user;
-    struct entry *e;
-    if (l->n == l->room) {
-        size_t room = l->room ? 2 * l->room : 256;
-        e = realloc(l->entry, room * sizeof(*e));
-        if (!e)
-            return SL_ENOMEM;
-        l->entry = e;
-        l->room = room;
-    }
-    e = &l->entry[l->n];
-    e->name = malloc(len + 1u);
-    if (!e->name)
-        return SL_ENOMEM;
-    memcpy(e->name, name, len);
-    e->name[len] = 0;
-    e->len = len;
-    e->value = value;
-    l->n++;
-    return 0;
-}
-
-static void listing_free(struct listing *l)
-{
-    for (size_t i = 0; i < l->n; i++)
-        free(l->entry[i].name);
-    free(l->entry);
-}
-
-static int by_name(const void *a, const void *b)
-{
-    const struct entry *x = a, *y = b;
-    int d = memcmp(x->name, y->name, x->len < y->len ? x->len : y->len);
-    return d ? d : (x->len > y->len) - (x->len < y->len);
-}
-
-static int listing_json(const struct listing *l, const char *value)
-{
-    json_t *root = json_array();
-    for (size_t i = 0; root && i < l->n; i++) {
-        const struct entry *e = &l->entry[i];
-        json_array_append_new(root, json_pack("{s:o, s:I}", "name",
-                                              out_text(e->name, e->len), value,
-                                              (json_int_t)e->value));
-    }
-    return out_json(root);
-}
-
-static int listing_print(const struct listing *l)
-{
-    for (size_t i = 0; i < l->n; i++) {
-        fwrite(l->entry[i].name, 1, l->entry[i].len, stdout);
-        putchar('\n');
-    }
-    return out_done();
-}
-
 static const char ls_help[] =
-    "Usage: sluice ls --data DIR [--json] [TAG]\n"
+    "Usage: sluice ls --data DIR [OPTION]... [TAG]\n"
     "Lists the tags, or the blobs of TAG: one name a line, sorted bytewise.\n\n"
-    "  --data DIR   directory of the store\n"
-    "  --json       names with sizes (tags: ids), as JSON\n"
+    "  --data DIR    directory of the store\n"
+    "  --long        the size of a blob (the id of a tag) and a tab before it\n"
+    "  --limit N     at most N names\n"
+    "  --after NAME  only names behind NAME: with --limit, page by page\n"
+    "  --json        names with sizes (tags: ids), as JSON\n"
     "  -v, --verbose\n";
-
-static int ls_run(struct session *s)
-{
-    struct listing l = {0};
-    int code, rc;
-    if (s->tag) {
-        rc = session_find(s);
-        if (rc)
-            return rc;
-        code = sl_list(s->rt, s->tag_id, listing_add, &l);
-    } else {
-        code = sl_list_tags(s->rt, listing_add, &l);
-    }
-    if (code) {
-        rc = session_fail(s, code);
-        goto out;
-    }
-    if (l.n)
-        qsort(l.entry, l.n, sizeof(l.entry[0]), by_name);
-    rc = s->json ? listing_json(&l, s->tag ? "size" : "id") : listing_print(&l);
-out:
-    listing_free(&l);
-    return rc;
-}
 
 int cmd_ls(int argc, char **argv)
 {
-    const struct opt_set set = {.help = ls_help, .min_args = 0, .max_args = 1};
     struct session s = {0};
-    int rc = parse(&s, set, argc, argv);
+    struct listing l = {0};
+    const struct opt opts[] = {
+        {.name = "data", .kind = OPT_TEXT, .to = &s.dir},
+        {.name = "json", .kind = OPT_FLAG, .to = &s.json},
+        {.name = "long", .kind = OPT_FLAG, .to = &l.with_value},
+        {.name = "limit", .kind = OPT_NUMBER, .to = &l.limit, .min = 1},
+        {.name = "after", .kind = OPT_TEXT, .to = &l.after},
+    };
+    const struct opt_set set = {ls_help, opts, 5, 0, 1};
+    int first, rc = opt_parse(&set, argc, argv, &first);
     if (rc != OPT_GO)
         return rc;
-    rc = session_open(&s, 0);
+    s.tag = first < argc ? argv[first] : NULL;
+    rc = session_names(&s);
     if (rc)
         return rc;
-    return session_close(&s, ls_run(&s));
+    rc = session_open(&s, 0);
+    return rc ? rc : session_close(&s, listing_run(&l, &s));
 }
 
 /* ---- stat ---- */
@@ -216,61 +136,34 @@ static json_t *blob_tiers(const struct sl_stat *st)
 static json_t *stat_blob(const struct session *s, const struct sl_stat *st)
 {
     return json_pack(
-        "{s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:i, s:o, s:i, s:i, s:i, s:o}",
+        "{s:o, s:o, s:I, s:I, s:I, s:f, s:o, s:o, s:i, s:o, s:i, s:i, s:i, "
+        "s:o}",
         "tag", out_text(s->tag, strlen(s->tag)), "blob",
         out_text(s->blob, strlen(s->blob)), "size", (json_int_t)st->size,
         "version", (json_int_t)st->version, "stored", (json_int_t)st->stored,
+        "ratio", st->stored ? (double)st->size / (double)st->stored : 1.0,
         "created", stamp(st->created_ns), "changed", stamp(st->changed_ns),
         "extents", (int)st->extents, "score", score(st->score), "context",
         (int)st->context, "persist", (int)st->persist, "codec", (int)st->codec,
         "tiers", blob_tiers(st));
 }
 
-/* One "key: value" a line; a list of tiers is "kind bytes, kind bytes". */
-static int stat_print(json_t *root)
-{
-    const char *key;
-    json_t *v, *tier;
-    size_t i;
-    json_object_foreach(root, key, v)
-    {
-        printf("%s: ", key);
-        if (json_is_string(v))
-            printf("%s", json_string_value(v));
-        else if (json_is_real(v))
-            printf("%.3f", json_real_value(v));
-        else if (json_is_integer(v))
-            printf("%lld", (long long)json_integer_value(v));
-        json_array_foreach(v, i, tier) printf(
-            "%s%s %lld", i ? ", " : "",
-            json_string_value(json_object_get(tier, "kind")),
-            (long long)json_integer_value(json_object_get(tier, "bytes")));
-        putchar('\n');
-    }
-    json_decref(root);
-    return out_done();
-}
-
 static int stat_run(struct session *s)
 {
-    uint64_t bytes = 0, blobs = 0;
     struct sl_stat st = {0};
     json_t *root;
     int code, rc = session_find(s);
     if (rc)
         return rc;
-    code = s->blob ? sl_stat(s->rt, s->tag_id, s->blob, &st)
-                   : sl_tag_size(s->rt, s->tag_id, &bytes, &blobs);
+    if (!s->blob)
+        return tag_show(s);
+    code = sl_stat(s->rt, s->tag_id, s->blob, &st);
     if (code)
         return session_fail(s, code);
-    root = s->blob ? stat_blob(s, &st)
-                   : json_pack("{s:o, s:I, s:I, s:I}", "tag",
-                               out_text(s->tag, strlen(s->tag)), "id",
-                               (json_int_t)s->tag_id, "blobs",
-                               (json_int_t)blobs, "size", (json_int_t)bytes);
+    root = stat_blob(s, &st);
     if (!root || s->json)
         return out_json(root);
-    return stat_print(root);
+    return out_object(root);
 }
 
 int cmd_stat(int argc, char **argv)

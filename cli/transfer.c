@@ -30,6 +30,7 @@ static const char put_help[] =
     "  --persist L    0 volatile, 1 survives a crash of the process "
     "(default),\n"
     "                 2 survives a power cut\n"
+    "  --json         what was stored, as JSON\n"
     "  -v, --verbose\n";
 
 static const char get_help[] =
@@ -39,6 +40,7 @@ static const char get_help[] =
     "  --data DIR     directory of the store\n"
     "  --offset N     from byte N (default 0; k, m, g: KiB, MiB, GiB)\n"
     "  --size N       N bytes (default: to the end)\n"
+    "  --json         what was written, as JSON; FILE is not '-' then\n"
     "  -v, --verbose\n";
 
 static int parse(struct transfer *t, struct opt_set *set, int argc, char **argv)
@@ -51,6 +53,16 @@ static int parse(struct transfer *t, struct opt_set *set, int argc, char **argv)
     t->file = argv[first + 2];
     rc = session_names(&t->s);
     return rc ? rc : OPT_GO;
+}
+
+static int report(const struct transfer *t)
+{
+    json_t *root = session_json(&t->s);
+    if (root)
+        json_object_update_new(root, json_pack("{s:I, s:I}", "offset",
+                                               (json_int_t)t->offset, "bytes",
+                                               (json_int_t)t->size));
+    return out_json(root);
 }
 
 /* ---- put ---- */
@@ -70,6 +82,7 @@ static int put_pieces(struct transfer *t, struct input *in, size_t n)
             return session_fail(&t->s, code);
         how.flags = 0;
         at += n;
+        t->size = at - t->offset;
         if (n < SL_IO_MAX)
             return 0;
         if (input_read(in, t->buf, SL_IO_MAX, &n))
@@ -109,8 +122,9 @@ int cmd_put(int argc, char **argv)
          .to = &t.offset,
          .seen = &t.has_offset},
         {.name = "persist", .kind = OPT_NUMBER, .to = &t.persist, .max = 2},
+        {.name = "json", .kind = OPT_FLAG, .to = &t.s.json},
     };
-    struct opt_set set = {put_help, opts, 3, 3, 3};
+    struct opt_set set = {put_help, opts, 4, 3, 3};
     struct input in;
     int rc = parse(&t, &set, argc, argv);
     if (rc != OPT_GO)
@@ -121,7 +135,7 @@ int cmd_put(int argc, char **argv)
     rc = put_run(&t, &in);
     free(t.buf);
     input_close(&in);
-    return rc;
+    return rc || !t.s.json ? rc : report(&t);
 }
 
 /* ---- get ---- */
@@ -181,11 +195,14 @@ int cmd_get(int argc, char **argv)
         {.name = "data", .kind = OPT_TEXT, .to = &t.s.dir},
         {.name = "offset", .kind = OPT_SIZE, .to = &t.offset},
         {.name = "size", .kind = OPT_SIZE, .to = &t.size, .seen = &t.has_size},
+        {.name = "json", .kind = OPT_FLAG, .to = &t.s.json},
     };
-    struct opt_set set = {get_help, opts, 3, 3, 3};
+    struct opt_set set = {get_help, opts, 4, 3, 3};
     int rc = parse(&t, &set, argc, argv);
     if (rc != OPT_GO)
         return rc;
+    if (t.s.json && !strcmp(t.file, "-"))
+        return out_usage("option '--json': the blob goes to standard output");
     t.buf = malloc(GET_PIECE);
     if (!t.buf)
         return out_fail("%s", sl_strerror(SL_ENOMEM));
@@ -193,5 +210,5 @@ int cmd_get(int argc, char **argv)
     if (!rc)
         rc = session_close(&t.s, get_run(&t));
     free(t.buf);
-    return rc;
+    return rc || !t.s.json ? rc : report(&t);
 }

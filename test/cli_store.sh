@@ -64,7 +64,7 @@ same() {
 
 works "--help" "$sluice" --help
 works "--version" "$sluice" --version
-for c in put get rm ls stat demo bench doctor; do
+for c in put get rm ls stat query demo bench doctor; do
     works "$c --help" "$sluice" $c --help
 done
 fails 2 "no command" "no command" "$sluice"

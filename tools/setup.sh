@@ -7,7 +7,7 @@ set -euo pipefail
 packages=(
     gcc g++ libc6-dev make cmake ninja-build pkg-config binutils
     clang clang-format clang-tidy libclang-rt-14-dev llvm
-    liburing-dev liblmdb-dev libxxhash-dev libjansson-dev libhwloc-dev
+    liburing-dev liblmdb-dev libxxhash-dev libjansson-dev libhwloc-dev libpcre2-dev
     libcmocka-dev
     python3-minimal jq patchelf
 )

@@ -71,6 +71,9 @@ struct sl_config {
     const char *file_path; /* file tier without data_dir (not persistent) */
     uint64_t null_bytes;   /* last tier that discards (benchmarks): 0 */
     uint64_t timeout_ns;   /* longest wait of any call: 30 s */
+    /* Operations that the log of each lane remembers (sl_events): a power of
+     * two, 4096; 32 bytes each. SL_NONE: no log. */
+    uint64_t events;
 };
 #define SL_NONE (~UINT64_C(0))
 
@@ -150,6 +153,15 @@ SL_API int sl_del(struct sl_runtime *rt, uint64_t tag, const char *name);
 /** Bytes and number of blobs of a tag, exact. */
 SL_API int sl_tag_size(struct sl_runtime *rt, uint64_t tag, uint64_t *bytes,
                        uint64_t *blobs);
+/** What is known of a tag; times are of its blobs. */
+struct sl_tag_stat {
+    uint64_t id;
+    uint64_t bytes, blobs; /* exact */
+    uint32_t len;
+    char name[SL_NAME_MAX + 1u]; /* NUL-terminated */
+};
+SL_API int sl_tag_stat(struct sl_runtime *rt, uint64_t tag,
+                       struct sl_tag_stat *out);
 SL_API int sl_tag_del(struct sl_runtime *rt, uint64_t tag);
 
 /** One call for each name, in no order; a non-zero return ends the listing and
@@ -161,6 +173,75 @@ typedef int (*sl_list_fn)(void *user, const char *name, uint32_t len,
 SL_API int sl_list(struct sl_runtime *rt, uint64_t tag, sl_list_fn fn,
                    void *user);
 SL_API int sl_list_tags(struct sl_runtime *rt, sl_list_fn fn, void *user);
+
+/** Where a listing is: zeroed it begins; to be stored and copied as it is. */
+struct sl_cursor {
+    uint64_t at;
+    uint32_t container;
+    uint32_t ended; /* 1: there is nothing more */
+};
+struct sl_entry {
+    uint64_t value; /* a blob's bytes, a tag's id */
+    uint32_t len;
+    char name[SL_NAME_MAX + 1u]; /* NUL-terminated */
+};
+/** The next names of a listing, up to n, and moves the cursor on: how many,
+ *  fewer than n only at the end, or a negative code; the cursor stays then. As
+ *  sl_list, in pieces; a cursor of a tag that was deleted gives SL_ENOTAG. */
+SL_API int sl_list_next(struct sl_runtime *rt, uint64_t tag,
+                        struct sl_cursor *c, struct sl_entry *out, size_t n);
+SL_API int sl_list_tags_next(struct sl_runtime *rt, struct sl_cursor *c,
+                             struct sl_entry *out, size_t n);
+
+/* ---- queries ---- */
+
+/**
+ * Names by regular expression: PCRE2's, over bytes, found anywhere in the name
+ * unless anchored (^, $); at most SL_PATTERN_MAX bytes. `size` first.
+ */
+struct sl_query {
+    size_t size;
+    const char *tag;  /* null: every tag */
+    const char *blob; /* null: tags alone are asked for */
+    uint64_t limit;   /* most matches that `fn` is called for; 0: all */
+};
+struct sl_match {
+    uint64_t tag;         /* id */
+    const char *tag_name; /* both NUL-terminated, until fn returns */
+    const char *blob;     /* null when tags alone are asked for */
+    uint64_t size;        /* of the blob */
+};
+typedef int (*sl_match_fn)(void *user, const struct sl_match *m);
+/**
+ * Calls fn (null: nobody) for each match, in no order; a non-zero return ends
+ * the query and is its result. *total, if not null, counts all matches, those
+ * beyond the limit too. What is made or deleted meanwhile is listed as by
+ * sl_list. SL_EPATTERN (the log has PCRE2's word and where), SL_EMATCHLIMIT:
+ * the expression takes too many steps for a name (the log says which).
+ */
+SL_API int sl_query(struct sl_runtime *rt, const struct sl_query *q,
+                    sl_match_fn fn, void *user, uint64_t *total);
+
+/* ---- the log of operations ---- */
+
+/** Where a reader of the log is; one thread at a time. */
+struct sl_event_cursor;
+/** A reader that begins with the oldest operation that is remembered.
+ *  SL_ENOSYS: the runtime keeps no log. */
+SL_API int sl_events_open(struct sl_runtime *rt, struct sl_event_cursor **out);
+SL_API void sl_events_close(struct sl_event_cursor *c);
+/**
+ * The next operations of all lanes by logical time (struct sl_event), up to n:
+ * how many, 0 when there is none yet, or a negative code. Workers note puts,
+ * gets, deletes, sizes, scores and renames of blobs, flushes, and creation,
+ * deletion and renames of tags, failed ones too, and never wait for a reader:
+ * *lost, if not null, counts those that were overwritten since the last call.
+ * Two calls give what one call for both would have given, so an operation that
+ * another lane may still precede is held back until the next call.
+ */
+SL_API int sl_events(struct sl_runtime *rt, struct sl_event_cursor *c,
+                     struct sl_event *out, size_t n, uint64_t *lost);
+
 /** Moves volatile bytes to the persistent tier and syncs. */
 SL_API int sl_flush(struct sl_runtime *rt);
 

@@ -51,6 +51,8 @@
     X(SL_ECORRUPT, 270, "metadata is damaged")                                 \
     X(SL_ECONFIG, 271, "configuration error")                                  \
     X(SL_EDEVICE, 272, "the device reported an error")                         \
+    X(SL_EPATTERN, 279, "not a regular expression")                            \
+    X(SL_EMATCHLIMIT, 280, "the expression needs too many steps")              \
     X(SL_EPAGESIZE, 281, "page size is not supported")                         \
     X(SL_EOVERLAP, 282, "buffers overlap")                                     \
     X(SL_EFRAME, 283, "not a valid LZ4 frame")                                 \

@@ -124,7 +124,13 @@ enum sl_store_method {
     SL_STORE_LIST = 8,     /* names of a tag's blobs in one container */
     SL_STORE_TAGS = 9,     /* names and ids of tags */
     SL_STORE_FLUSH = 10,   /* all volatile bytes to a persistent tier, synced */
-    SL_STORE_METHODS = 11
+    SL_STORE_RENAME = 11,  /* a blob gets another name, or tag */
+    SL_STORE_SCORE = 12,   /* another score: the bytes move */
+    SL_STORE_QUERY = 13,   /* names of one container that match a pattern */
+    SL_STORE_EVENTS = 14,  /* the log of operations of one container */
+    SL_STORE_TAG_RENAME = 15, /* a tag gets another name, all containers */
+    SL_STORE_DRAIN = 16,      /* a target is emptied */
+    SL_STORE_METHODS = 17
 };
 
 enum sl_admin_method {
@@ -136,12 +142,13 @@ enum sl_admin_method {
 
 /* ---- cell ---- */
 enum sl_cell_flag {
-    SL_F_REPLACE = 1u << 0,   /* put: the data is the whole blob */
-    SL_F_INLINE = 1u << 1,    /* payload is in the body, behind the name */
-    SL_F_SIDE = 1u << 2,      /* name (or task) is in the side chunk */
-    SL_F_LIST = 1u << 3,      /* put: chunks are listed in the side chunk */
-    SL_F_EXISTING = 1u << 4,  /* tag: do not create */
-    SL_F_NOEXCHANGE = 1u << 5 /* put: lend no chunk in return */
+    SL_F_REPLACE = 1u << 0,    /* put: the data is the whole blob */
+    SL_F_INLINE = 1u << 1,     /* payload is in the body, behind the name */
+    SL_F_SIDE = 1u << 2,       /* name (or task) is in the side chunk */
+    SL_F_LIST = 1u << 3,       /* put: chunks are listed in the side chunk */
+    SL_F_EXISTING = 1u << 4,   /* tag: do not create */
+    SL_F_NOEXCHANGE = 1u << 5, /* put: lend no chunk in return */
+    SL_F_COUNT = 1u << 6       /* query: count, answer no names */
 };
 
 /** One task as it is submitted. Integers are little endian. */
@@ -156,12 +163,15 @@ struct sl_cell {
     uint8_t persist;    /* 0, 1, 2: FEATURES A12 */
     uint8_t codec;      /* 0: none */
     uint64_t tag;       /* tag id */
-    uint64_t offset;    /* bytes into the blob; LIST, TAGS: cursor */
-    uint64_t size;      /* bytes of payload or range; user task: its bytes */
+    uint64_t offset;    /* bytes into the blob; LIST, TAGS, QUERY: cursor;
+                           EVENTS: number of the first event */
+    uint64_t size;      /* bytes of payload, range or pattern; user task: its
+                           bytes */
     uint64_t chunk;     /* arena offset of the payload chunk; 0: none */
     uint64_t side;      /* arena offset of the side chunk; 0: none */
     uint16_t score;     /* 0..1000, SL_SCORE_AUTO */
-    uint16_t context;   /* free for the user, kept with the blob */
+    uint16_t context;   /* free for the user, kept with the blob; LIST, TAGS,
+                           QUERY: most names of the answer, 0: any */
     uint32_t reserved;  /* 0 */
     uint8_t body[SL_CELL_BODY];
 };
@@ -222,7 +232,10 @@ SL_BOTH uint64_t sl_reply_value(uint64_t reply)
  *   PUT, GET, SIZE, DEL [0] size of the blob in bytes, [1] version
  *                       (also with SL_EPASTEND: how many bytes exist)
  *   TAG_SIZE            [0] bytes, [1] blobs
- *   LIST, TAGS          [0] next cursor (0: end), [1] entries, [2] bytes
+ *   LIST, TAGS, QUERY   [0] next cursor (0: end), [1] entries, [2] bytes,
+ *                       QUERY: [3] names that matched in this step
+ *   EVENTS              [0] number of the next event, [1] events, [2] events
+ *                       lost before them, [3] logical time of the answer
  *   user task           as its module says
  */
 struct sl_result {
@@ -264,7 +277,28 @@ struct sl_stat {
     } tier[4];
 };
 
-/** Header of one name in the answer of LIST and TAGS; entries are packed. */
+/**
+ * One operation in a container's log; the answer of EVENTS is an array.
+ * `time` grows within a container; events.h of the store says how times of
+ * several containers compare.
+ */
+struct sl_event {
+    uint64_t time;
+    uint64_t tag;
+    uint64_t hash;      /* sl_key_hash(tag, name).lo; 0 when it has no name */
+    uint64_t size : 40; /* bytes, at most 2^40 - 1 is said */
+    uint64_t code : 16; /* magnitude of the result, 0: done */
+    uint64_t op : 8;    /* enum sl_store_method, or SL_EVENT_MOVE */
+};
+SL_STATIC_ASSERT(sizeof(struct sl_event) == 32, "two events fill a line");
+#define SL_EVENT_MOVE 128u /* bytes of a blob went to another target */
+#define SL_EVENT_PAGE (SL_SIDE_BYTES / 32u)
+
+/** Longest pattern of a query. */
+#define SL_PATTERN_MAX 1024u
+
+/** Header of one name in the answer of LIST, TAGS and QUERY; entries are
+ *  packed. */
 struct sl_list_entry {
     uint64_t id; /* TAGS: tag id; LIST: size of the blob */
     uint8_t len; /* bytes of name that follow */
@@ -310,7 +344,8 @@ enum sl_kind {
     SL_KIND_PLAIN = 0,
     SL_KIND_EXCHANGE = 1, /* the value is the slot's chunk */
     SL_KIND_HOLD = 2,     /* chunks are held until the release word */
-    SL_KIND_SIDE = 3      /* the value is the slot's side chunk */
+    SL_KIND_SIDE = 3,     /* the value is the slot's side chunk */
+    SL_KIND_ANSWER = 4    /* the answer is in the slot's side chunk */
 };
 
 /* ---- keys ---- */

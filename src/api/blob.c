@@ -157,6 +157,31 @@ int sl_tag_size(struct sl_runtime *rt, uint64_t tag, uint64_t *bytes,
     return 0;
 }
 
+int sl_tag_stat(struct sl_runtime *rt, uint64_t tag, struct sl_tag_stat *out)
+{
+    struct page_got page = {0};
+    struct slb_aside a = {.out = page.bytes, .out_bytes = SL_SIDE_BYTES};
+    struct sl_hash h = {tag, 0};
+    struct slm_request q;
+    struct sl_result res;
+    struct sl_entry e;
+    int rc;
+    if (!rt || !out)
+        return SL_EINVAL;
+    slm_request_init(&q, SL_POOL_STORE, SL_STORE_TAG_SIZE);
+    q.tag = tag;
+    q.flags = SL_F_SIDE;
+    q.container = (uint16_t)sl_key_container(h, rt->config.lanes);
+    rc = host_ask(rt, &q, NULL, &a, &res);
+    if (!rc)
+        rc = page_next(&page, &e);
+    if (rc)
+        return rc;
+    *out = (struct sl_tag_stat){tag, res.v[0], res.v[1], e.len, {0}};
+    memcpy(out->name, e.name, sizeof(out->name));
+    return 0;
+}
+
 int sl_tag_del(struct sl_runtime *rt, uint64_t tag)
 {
     return whole_tag(rt, SL_STORE_TAG_DEL, tag, NULL);

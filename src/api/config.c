@@ -11,6 +11,7 @@
 #define MAX_SPIN_US 1000000u
 #define MIN_ARENA (UINT64_C(1) << 17) /* what arena_create takes */
 #define MAX_ARENA (UINT64_C(1) << SL_VALUE_BITS)
+#define MAX_EVENTS (UINT64_C(1) << 24)
 
 /* ---- defaults ---- */
 
@@ -41,6 +42,8 @@ void sl_config_init(struct sl_config *c)
         c->pinned_bytes = c->arena_bytes / 4u * 3u;
     if (!c->file_bytes && c->data_dir)
         c->file_bytes = UINT64_C(64) << 30;
+    if (!c->events)
+        c->events = 4096;
     if (!c->timeout_ns)
         c->timeout_ns = UINT64_C(30000000000);
 }
@@ -63,6 +66,9 @@ static int check_threads(const struct sl_config *c)
         return wrong("depth", "lanes * depth is 2^24 - 32 or more");
     if (c->spin_us > MAX_SPIN_US)
         return wrong("spin_us", "more than a second");
+    if (c->events != SL_NONE &&
+        (c->events > MAX_EVENTS || (c->events & (c->events - 1u))))
+        return wrong("events", "not a power of two up to 2^24");
     return 0;
 }
 

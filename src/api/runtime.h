@@ -89,6 +89,29 @@ int host_key(uint64_t tag, const char *name, struct sl_key *out);
 int host_put(const struct sl_runtime *rt, const struct sl_put_opts *opts,
              const void *data, uint64_t size, struct slm_request *out);
 
+/** A request that is answered into the side chunk (blob.h). */
+int host_ask(struct sl_runtime *rt, struct slm_request *q,
+             const struct sl_key *k, const struct slb_aside *a,
+             struct sl_result *res);
+
+/** A page of names of one container: LIST, TAGS or QUERY. */
+struct page_ask {
+    uint32_t method, container, flags;
+    uint64_t tag, cursor;
+    uint64_t most; /* names; 0: as many as fit */
+    const void *pattern;
+    uint32_t len;
+};
+struct page_got {
+    uint64_t next, n, matched; /* cursor, names left in it, of QUERY */
+    uint64_t at;
+    uint8_t bytes[SL_SIDE_BYTES];
+};
+int page_fetch(struct sl_runtime *rt, const struct page_ask *ask,
+               struct page_got *got);
+/** The next of the page's names; p->n > 0. SL_EPROTO. */
+int page_next(struct page_got *p, struct sl_entry *out);
+
 /** A get in windows, so that a large one needs little of the arena. All
  *  windows are of one version, or it starts again; smaller ones when a window
  *  has too many extents. */

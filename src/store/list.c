@@ -7,15 +7,17 @@
 
 /* ---- names, packed into the side chunk ---- */
 
-struct page {
-    uint8_t *at;
-    uint32_t used, n;
-};
+struct page page_begin(const struct shard *sh, const struct sl_task *t)
+{
+    uint32_t most = t->cell.context;
+    return (struct page){shard_arena(sh) + t->cell.side, 0, 0,
+                         most ? most : UINT32_MAX};
+}
 
-static int page_add(struct page *p, uint64_t id, const char *name, uint8_t len)
+int page_add(struct page *p, uint64_t id, const char *name, uint8_t len)
 {
     struct sl_list_entry e = {id, len};
-    if (p->used + sizeof(e) + len > SL_SIDE_BYTES)
+    if (p->n == p->most || p->used + sizeof(e) + len > SL_SIDE_BYTES)
         return 0;
     memcpy(p->at + p->used, &e, sizeof(e));
     memcpy(p->at + p->used + sizeof(e), name, len);
@@ -24,7 +26,7 @@ static int page_add(struct page *p, uint64_t id, const char *name, uint8_t len)
     return 1;
 }
 
-static void page_answer(struct sl_task *t, const struct page *p, uint64_t next)
+void page_answer(struct sl_task *t, const struct page *p, uint64_t next)
 {
     t->result.v[0] = next;
     t->result.v[1] = p->n;
@@ -36,18 +38,17 @@ static void page_answer(struct sl_task *t, const struct page *p, uint64_t next)
  * The cursor counts what is left, from the end downwards: a delete moves the
  * last blob into the hole, so a blob that stays can be seen twice but is never
  * passed over, and new ones do not prolong the listing. 0 begins, the answer 0
- * ends; a cursor is one more than what is left.
+ * ends; a cursor is one more than what is left. The list of tags is kept and
+ * walked in the same way.
  */
 int store_list(struct sl_task *t, void *container)
 {
     struct shard *sh = container;
-    struct page p = {shard_arena(sh) + t->cell.side, 0, 0};
+    struct page p = page_begin(sh, t);
     const struct tag *tag = tag_live(sh, t->cell.tag);
     if (!tag)
         return SL_ENOTAG;
-    uint64_t left = t->cell.offset ? t->cell.offset - 1u : tag->n;
-    if (left > tag->n)
-        left = tag->n;
+    uint64_t left = list_left(t, tag->n);
     for (; left; left--) {
         const struct blob *b = tag->blobs[left - 1u];
         if (b->version && !page_add(&p, b->size, b->name, b->name_len))
@@ -57,21 +58,18 @@ int store_list(struct sl_task *t, void *container)
     return 0;
 }
 
-/* The cursor is a position in the table of tags, in which a growth mixes the
- * order: tags made during a listing may be missed, those made before are
- * listed at least once unless the table grows meanwhile. */
 int store_tags(struct sl_task *t, void *container)
 {
     struct shard *sh = container;
-    struct page p = {shard_arena(sh) + t->cell.side, 0, 0};
-    uint64_t i = t->cell.offset;
-    for (; i <= sh->tag_mask; i++) {
-        const struct tag *tag = sh->tags[i];
-        if (tag && tag->ready && !tag->dead &&
+    struct page p = page_begin(sh, t);
+    uint64_t left = list_left(t, sh->tag_used);
+    for (; left; left--) {
+        const struct tag *tag = sh->tag_list[left - 1u];
+        if (tag->ready && !tag->dead &&
             !page_add(&p, tag->id, tag->name, tag->len))
             break;
     }
-    page_answer(t, &p, i <= sh->tag_mask ? i : 0);
+    page_answer(t, &p, left ? left + 1u : 0);
     return 0;
 }
 
@@ -101,6 +99,14 @@ static void tag_size_end(struct scatter *s, int code)
 
 int store_tag_size(struct sl_task *t, void *container)
 {
+    struct shard *sh = container;
+    const struct tag *tag = tag_live(sh, t->cell.tag);
+    if (!tag)
+        return SL_ENOTAG;
+    if (t->cell.flags & SL_F_SIDE) { /* its name too */
+        struct page p = page_begin(sh, t);
+        page_add(&p, tag->id, tag->name, tag->len);
+    }
     int rc = scatter_start(container, t, tag_size_part, tag_size_end, NULL);
     return rc ? rc : TASK_LATER;
 }

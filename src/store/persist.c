@@ -78,11 +78,11 @@ static void deleted(struct change *c, int code)
     struct shard *sh = c->sh;
     struct sl_task *t = c->user;
     struct blob *b = table_find(&sh->index, t);
+    sh->env.finish(t, code); /* before those who wait for the blob */
     if (code)
         blob_leave(sh, b);
     else
         blob_destroy(sh, b);
-    sh->env.finish(t, code);
     change_release(c);
 }
 

@@ -13,6 +13,8 @@
  *   unit.c     units on targets below the arena: write, read, checksum
  *   get.c      answers by chunk, or by a list of segments; size, stat
  *   list.c     names, size of a tag, flush
+ *   query.c    names that match a pattern
+ *   events.c   the log of operations
  *   persist.c  metadata changes and their completions
  *   scatter.c  one request to all shards, answers merged
  *
@@ -25,6 +27,7 @@
 #define SLUICE_SHARD_H
 
 #include "base/mem.h"
+#include "store/events.h"
 #include "store/meta.h"
 #include "store/store.h"
 
@@ -142,6 +145,7 @@ struct tag {
     struct sl_task *wait;   /* at home: who asked while it was being created */
     struct scatter *ending; /* the delete, while it waits for busy blobs */
     uint32_t busy;          /* blobs of this shard with a writer under way */
+    uint32_t list_pos;      /* in the shard's tag_list */
     int code;               /* at home: what its create or delete came to */
     uint8_t ready;          /* all shards know it, and it is recorded */
     uint8_t dead;           /* being deleted; its blobs are still there */
@@ -190,8 +194,11 @@ struct shard {
     struct wait_queue wait[WAIT_QUEUES];
     struct tag **tags; /* open addressing by id */
     uint32_t tag_mask, tag_used;
-    uint64_t last_version; /* highest of any deleted blob */
-    uint64_t credit;       /* pinned bytes charged but unused */
+    struct tag **tag_list; /* the same tags, for listings */
+    struct events *events;
+    struct query_code *pattern; /* of the last query */
+    uint64_t last_version;      /* highest of any deleted blob */
+    uint64_t credit;            /* pinned bytes charged but unused */
     uint64_t credit_step;
     uint32_t reads[2]; /* reads of units under way, by epoch parity */
     uint32_t epoch;
@@ -352,6 +359,32 @@ int store_tag_size(struct sl_task *t, void *container);
 int store_list(struct sl_task *t, void *container);
 int store_tags(struct sl_task *t, void *container);
 int store_flush(struct sl_task *t, void *container);
+
+/* ---- query.c ---- */
+int store_query(struct sl_task *t, void *container);
+void query_destroy(struct shard *sh);
+
+/* ---- events.c ---- */
+int store_events(struct sl_task *t, void *container);
+/** A tag was created for this request, or could not be. */
+void shard_tag_created(struct shard *sh, const struct sl_task *t, uint64_t id,
+                       int code);
+
+/* ---- names, packed into the side chunk; list.c ---- */
+struct page {
+    uint8_t *at;
+    uint32_t used, n, most;
+};
+struct page page_begin(const struct shard *sh, const struct sl_task *t);
+/** False when there is no room for it. */
+int page_add(struct page *p, uint64_t id, const char *name, uint8_t len);
+void page_answer(struct sl_task *t, const struct page *p, uint64_t next);
+/** How many names a listing that is at the cursor has left of n. */
+static inline uint64_t list_left(const struct sl_task *t, uint64_t n)
+{
+    uint64_t left = t->cell.offset ? t->cell.offset - 1u : n;
+    return left < n ? left : n;
+}
 
 /* ---- persist.c ---- */
 struct change {

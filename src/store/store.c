@@ -15,7 +15,8 @@ int (*const store_methods[SL_STORE_METHODS])(struct sl_task *, void *) = {
     [SL_STORE_SIZE] = store_size,         [SL_STORE_STAT] = store_stat,
     [SL_STORE_TAG_SIZE] = store_tag_size, [SL_STORE_TAG_DEL] = store_tag_del,
     [SL_STORE_LIST] = store_list,         [SL_STORE_TAGS] = store_tags,
-    [SL_STORE_FLUSH] = store_flush,
+    [SL_STORE_FLUSH] = store_flush,       [SL_STORE_QUERY] = store_query,
+    [SL_STORE_EVENTS] = store_events,
 };
 
 static struct tier_port **port_at(struct store *s, int target, uint32_t worker)
@@ -190,14 +191,23 @@ int shard_create(struct store *s, uint32_t index, const struct store_env *env,
     sh->credit_step = u.pinned_limit / (16u * s->config.n_shards);
     if (sh->credit_step > 262144u)
         sh->credit_step = 262144u;
-    if (table_create(&sh->index) || tags_create(sh)) {
-        table_destroy(&sh->index);
-        free(sh);
-        return SL_ENOMEM;
+    uint64_t n_events = s->config.config->events;
+    if (table_create(&sh->index) || tags_create(sh))
+        goto no_memory;
+    if (n_events != SL_NONE) {
+        sh->events = events_create(n_events);
+        if (!sh->events)
+            goto no_memory;
     }
     s->shards[index] = sh;
     *out = sh;
     return 0;
+no_memory:
+    tags_destroy(sh);
+    table_destroy(&sh->index);
+    free(sh->events);
+    free(sh);
+    return SL_ENOMEM;
 }
 
 /* At the end of the process nothing is given back to targets: what the
@@ -216,6 +226,8 @@ void shard_destroy(struct shard *sh)
     mem_pool_destroy(&sh->records);
     table_destroy(&sh->index);
     tags_destroy(sh);
+    query_destroy(sh);
+    free(sh->events);
     free(sh->limbo[0].at);
     free(sh->limbo[1].at);
     sh->store->shards[sh->id] = NULL;

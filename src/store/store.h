@@ -78,6 +78,8 @@ void shard_prepare(struct shard *sh, struct sl_task *t);
  *  so that serving finds both in the cache. Named methods only. */
 void shard_peek(struct shard *sh, const struct sl_task *t);
 void shard_peek_chunk(struct shard *sh, const struct sl_task *t);
+/** A request of the shard is about to be answered: notes it in the log. */
+void shard_answered(struct shard *sh, const struct sl_task *t, int code);
 /** Completions of a worker's ports; returns how many. */
 unsigned store_poll(struct store *s, uint32_t worker);
 /** Requests of a worker's ports that are in flight (the worker must not sleep

@@ -31,8 +31,9 @@
 int tags_create(struct shard *sh)
 {
     sh->tags = calloc(TAGS_FIRST, sizeof(struct tag *));
+    sh->tag_list = calloc(TAGS_FIRST / 2u, sizeof(struct tag *));
     sh->tag_mask = TAGS_FIRST - 1u;
-    return sh->tags ? 0 : SL_ENOMEM;
+    return sh->tags && sh->tag_list ? 0 : SL_ENOMEM;
 }
 
 void tags_destroy(struct shard *sh)
@@ -43,7 +44,9 @@ void tags_destroy(struct shard *sh)
         free(sh->tags[i]);
     }
     free(sh->tags);
+    free(sh->tag_list);
     sh->tags = NULL;
+    sh->tag_list = NULL;
 }
 
 static uint32_t tag_slot(uint64_t id, uint32_t mask)
@@ -73,9 +76,14 @@ static void tag_place(struct tag **at, uint32_t mask, struct tag *t)
     at[i] = t;
 }
 
+/* The table is at most half full, so the list has half as many places. */
 static int tags_grow(struct shard *sh)
 {
     uint32_t size = (sh->tag_mask + 1u) * 2u;
+    struct tag **list = realloc(sh->tag_list, size / 2u * sizeof(struct tag *));
+    if (!list)
+        return SL_ENOMEM;
+    sh->tag_list = list;
     struct tag **at = calloc(size, sizeof(*at));
     if (!at)
         return SL_ENOMEM;
@@ -102,7 +110,8 @@ int tag_add(struct shard *sh, uint64_t id, const void *name, uint32_t len,
         t->len = (uint8_t)len;
         memcpy(t->name, name, len);
         tag_place(sh->tags, sh->tag_mask, t);
-        sh->tag_used++;
+        t->list_pos = sh->tag_used;
+        sh->tag_list[sh->tag_used++] = t;
     }
     *out = t;
     return 0;
@@ -122,7 +131,9 @@ static void tag_drop(struct shard *sh, struct tag *t)
         }
     }
     sh->tags[i] = NULL;
-    sh->tag_used--;
+    struct tag *last = sh->tag_list[--sh->tag_used];
+    sh->tag_list[t->list_pos] = last; /* as tag_unlink, for listings */
+    last->list_pos = t->list_pos;
     free(t->blobs);
     free(t);
 }
@@ -218,6 +229,7 @@ static void create_end(struct scatter *s, int none)
     int code = tag->code;
     (void)none;
     tag->wait = NULL;
+    shard_tag_created(sh, t, id, code);
     if (code)
         tag_drop(sh, tag);
     else

@@ -31,9 +31,7 @@ static void answer(struct update *u, int code)
 {
     struct shard *sh = u->sh;
     struct sl_task *t = u->t;
-    if (!t)
-        u->done(u->user, code);
-    else if (code == SL_ENOMEM && !(t->cell.flags & SL_F_LIST))
+    if (code == SL_ENOMEM && !(t->cell.flags & SL_F_LIST))
         sh->env.starve(t, code); /* nothing is left of this attempt */
     else
         sh->env.finish(t, code);
@@ -43,8 +41,11 @@ void update_end(struct update *u, int code)
 {
     free_pieces(u);
     give_source_back(u);
+    if (u->t) /* before those who wait for the blob are answered */
+        answer(u, code);
     blob_leave(u->sh, u->b);
-    answer(u, code);
+    if (!u->t)
+        u->done(u->user, code);
     free(u->piece);
     free(u->made);
     free(u->units);

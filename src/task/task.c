@@ -89,6 +89,7 @@ struct sl_task *task_new(struct task_env *env, struct task_source *source)
     source->out++;
     t->worker = (struct worker *)(void *)env;
     task_frame(t)->source = source;
+    task_frame(t)->shard = NULL;
     task_frame(t)->since_ns = 0;
     return t;
 }
@@ -123,9 +124,18 @@ static void side_free(struct task_env *env, void *mem)
 #define NAMED                                                                  \
     (1u << SL_STORE_TAG | 1u << SL_STORE_PUT | 1u << SL_STORE_GET |            \
      1u << SL_STORE_DEL | 1u << SL_STORE_SIZE | 1u << SL_STORE_STAT)
-/* Methods of the store that answer into the side chunk, by bit. */
-#define ANSWERS_ASIDE                                                          \
-    (1u << SL_STORE_STAT | 1u << SL_STORE_LIST | 1u << SL_STORE_TAGS)
+/* Methods of the store that always answer into the side chunk, by bit. */
+#define ALWAYS_ASIDE                                                           \
+    (1u << SL_STORE_STAT | 1u << SL_STORE_LIST | 1u << SL_STORE_TAGS |         \
+     1u << SL_STORE_QUERY | 1u << SL_STORE_EVENTS)
+
+/* The store answers it into the side chunk. */
+static int answers_aside(const struct sl_cell *c)
+{
+    if (c->method == SL_STORE_TAG_SIZE) /* the name */
+        return (c->flags & SL_F_SIDE) != 0;
+    return (int)(ALWAYS_ASIDE >> c->method & 1u);
+}
 
 static int is_put(const struct sl_cell *c)
 {
@@ -155,9 +165,11 @@ static int64_t side_bytes(const struct sl_cell *c)
     }
     if (is_put(c) && (c->flags & SL_F_LIST))
         return SL_SIDE_BYTES;
+    if (c->method == SL_STORE_QUERY)
+        return c->size < SL_SIDE_BYTES ? (int64_t)c->size : SL_SIDE_BYTES;
     if ((NAMED >> c->method & 1u) && (c->flags & SL_F_SIDE))
         return c->name_len;
-    return (ANSWERS_ASIDE >> c->method & 1u) ? 0 : -1;
+    return answers_aside(c) ? 0 : -1;
 }
 
 static int copy_side(struct sl_task *t)
@@ -228,6 +240,8 @@ static int check_content(struct sl_task *t)
         rc = check_name(t);
     if (!rc && c->method == SL_STORE_PUT)
         rc = check_put(t);
+    if (c->method == SL_STORE_QUERY && (!c->size || c->size > SL_PATTERN_MAX))
+        rc = SL_EPATTERN;
     return rc;
 }
 
@@ -283,6 +297,8 @@ static int call_method(struct sl_task *t)
 {
     const struct sl_cell *c = &t->cell;
     const struct pool *p = pools_at(task_env_of(t)->pools, c->pool);
+    if (c->pool == SL_POOL_STORE)
+        task_frame(t)->shard = p->containers[c->container];
     return p->module->methods[c->method](t, p->containers[c->container]);
 }
 
@@ -307,7 +323,7 @@ void task_serve(struct sl_task *t)
     const struct sl_cell *c = &t->cell;
     int aside = c->pool == SL_POOL_ADMIN && c->method == SL_ADMIN_LIST;
     if (c->pool == SL_POOL_STORE)
-        aside = ANSWERS_ASIDE >> c->method & 1u;
+        aside = answers_aside(c);
     int rc = aside ? call_aside(t) : call_method(t);
     if (rc != TASK_LATER)
         task_finish(t, rc);
@@ -323,6 +339,8 @@ void task_finish(struct sl_task *t, int code)
     env = task_env_of(t);
     if (code > 0 || code < -SL_STATUS_MAX)
         code = SL_EPROTO; /* a module broke its contract */
+    if (task_frame(t)->shard)
+        shard_answered(task_frame(t)->shard, t, code);
     channel_reply(t, code);
     side_free(env, t->side);
     t->side = NULL;

@@ -58,15 +58,18 @@ struct task_source {
     uint32_t out;
 };
 
+struct shard;
+
 /** A task and what its worker adds. */
 struct frame {
     struct sl_task task; /* first: a task is its frame */
     struct message message;
     struct task_source *source;
-    uint64_t since_ns; /* when it first found no chunk; 0: never */
-    int starve_code;   /* the code when none comes */
-    int last_try;      /* its time is over */
-    int code;          /* what sl_task_finish said */
+    struct shard *shard; /* that serves it; null: none */
+    uint64_t since_ns;   /* when it first found no chunk; 0: never */
+    int starve_code;     /* the code when none comes */
+    int last_try;        /* its time is over */
+    int code;            /* what sl_task_finish said */
 };
 
 struct frame_block;

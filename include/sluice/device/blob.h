@@ -202,6 +202,52 @@ SL_FN struct sl_future slb_begin_named(const struct sl_dev *d, int form,
     return slb_launch(&g, f);
 }
 
+/** What travels in a side chunk beside the name, and what comes back in it. */
+struct slb_aside {
+    const void *in; /* null: nothing, or the name when it is long */
+    uint64_t in_bytes;
+    void *out;
+    uint64_t out_bytes;
+};
+
+/** A request that is answered into the side chunk. `k` may be null; it has no
+ *  long name when there is an `in`. */
+SL_FN struct sl_future slb_begin_aside(const struct sl_dev *d, int form,
+                                       const struct sl_key *k,
+                                       struct slm_request *q,
+                                       const struct slb_aside *a)
+{
+    struct slg g = slg_make(form);
+    struct sl_future f = slb_future(0);
+    struct slm_prep p = slb_prep(k ? slb_check_name(k->len) : 0);
+    struct slb_need need;
+    need.side = 1;
+    need.listed = 0;
+    need.klass = 0;
+    struct slb_place at = slb_prepare(d, &g, &p, need);
+    if (at.rc)
+        return slb_future(at.rc);
+    if (a->in)
+        slc_copy(&g, d->arena + at.side, (const uint8_t *)a->in, a->in_bytes,
+                 1);
+    else if (k)
+        slb_write_name(d, &g, at.side, k);
+    slg_sync(&g);
+    q->kind = SL_KIND_ANSWER;
+    if (g.rank == 0) {
+        if (k)
+            slb_address(d, k, q);
+        q->side = at.side;
+        f.slot = p.slot;
+        f.seq = slm_submit(d, p.slot, q);
+    }
+    f.kind = q->kind;
+    f.want = 1;
+    f.data = (uint8_t *)a->out;
+    f.size = a->out_bytes;
+    return slb_launch(&g, f);
+}
+
 SL_FN struct sl_future slb_begin_get(const struct sl_dev *d, int form,
                                      const struct sl_key *k, uint64_t offset,
                                      void *data, uint64_t size)
@@ -344,6 +390,15 @@ SL_FN void slb_collect(const struct sl_dev *d, const struct slg *g,
     }
 }
 
+/** All ranks: copies an answer out of the slot's side chunk. */
+SL_FN void slb_take_answer(const struct sl_dev *d, const struct slg *g,
+                           const struct sl_future *f)
+{
+    uint64_t side = g->rank == 0 ? d->slots[f->slot].side : 0;
+    side = slg_share64(g, side);
+    slc_copy(g, f->data, d->arena + side, f->size, 0);
+}
+
 /** Leader: settles the ended task and gives the slot back. */
 SL_FN void slb_finish(const struct sl_dev *d, struct sl_future *f,
                       uint64_t reply)
@@ -383,6 +438,8 @@ SL_FN int slb_wait(const struct sl_dev *d, int form, struct sl_future *f,
         slm_result(d, f->slot, &f->result);
     if (f->kind == SL_KIND_HOLD && f->code == 0 && f->size)
         slb_collect(d, &g, f, reply);
+    if (f->kind == SL_KIND_ANSWER && f->code == 0 && f->size)
+        slb_take_answer(d, &g, f);
     slg_sync(&g); /* all have read before the slot goes back */
     if (g.rank == 0)
         slb_finish(d, f, reply);
