@@ -161,7 +161,7 @@ int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
         return SL_ENOMEM;
     }
     if (table_insert(&sh->index, b)) {
-        tag_unlink(b);
+        tag_unlink(sh, b);
         mem_record_free(&sh->records, b, blob_bytes(b->name_len));
         return SL_ENOMEM;
     }
@@ -248,7 +248,7 @@ void blob_destroy(struct shard *sh, struct blob *b)
         extent_free(sh, &b->ext[i]);
     table_remove(&sh->index, b);
     blob_rest(sh, b);
-    tag_unlink(b);
+    tag_unlink(sh, b);
     if (b->ext != &b->one)
         free(b->ext);
     mem_record_free(&sh->records, b, blob_bytes(b->name_len));
@@ -263,6 +263,7 @@ uint64_t blob_next_version(const struct shard *sh, const struct blob *b)
 void blob_touch(struct shard *sh, struct blob *b, uint64_t size,
                 uint64_t now_ns)
 {
+    b->tag->shown += b->version == 0;
     b->tag->bytes += size - b->size; /* wraps rightly when it shrinks */
     b->size = size & SL_BLOB_MAX;
     b->version = blob_next_version(sh, b) & BLOB_VERSION_MAX;

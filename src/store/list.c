@@ -50,7 +50,7 @@ int store_list(struct sl_task *t, void *container)
         return SL_ENOTAG;
     uint64_t left = list_left(t, tag->n);
     for (; left; left--) {
-        const struct blob *b = tag->blobs[left - 1u];
+        const struct blob *b = tag_blob(sh, tag, (uint32_t)left - 1u);
         if (b->version && !page_add(&p, b->size, b->name, b->name_len))
             break;
     }
@@ -80,9 +80,8 @@ static int tag_size_part(struct scatter *s, struct shard *sh)
     const struct tag *tag = tag_live(sh, s->task->cell.tag);
     if (!tag)
         return SL_ENOTAG;
-    for (uint32_t i = 0; i < tag->n; i++)
-        s->to[sh->id].v[1] += tag->blobs[i]->version != 0;
     s->to[sh->id].v[0] = tag->bytes;
+    s->to[sh->id].v[1] = tag->shown;
     return 0;
 }
 
@@ -230,7 +229,6 @@ static int flush_part(struct scatter *s, struct shard *sh)
     const struct table *t = &sh->index;
     if (!f)
         return SL_ENOMEM;
-    table_settle(&sh->index);
     f->s = s;
     f->sh = sh;
     f->blobs = calloc(t->used + 1u, sizeof(struct blob *));
@@ -241,11 +239,10 @@ static int flush_part(struct scatter *s, struct shard *sh)
         free(f);
         return SL_ENOMEM;
     }
-    for (uint64_t i = 0; i <= t->mask; i++) {
-        if (!t->at[i].blob)
-            continue;
-        f->blobs[f->n] = t->at[i].blob;
-        f->keys[f->n++] = blob_hash(t->at[i].blob);
+    uint64_t cursor = 0;
+    for (struct blob *b; (b = table_walk(t, &cursor)) != NULL; f->n++) {
+        f->blobs[f->n] = b;
+        f->keys[f->n] = blob_hash(b);
     }
     flush_go(f);
     return TASK_LATER;

@@ -127,7 +127,7 @@ static const char *name_at(const struct query *q, uint64_t i, uint8_t *len,
                            uint64_t *value)
 {
     if (q->tag) {
-        const struct blob *b = q->tag->blobs[i];
+        const struct blob *b = tag_blob(q->sh, q->tag, (uint32_t)i);
         *len = b->name_len;
         *value = b->size;
         return b->version ? b->name : NULL;

@@ -87,6 +87,7 @@ static int load_blob(void *user, const struct meta_blob *m)
     b->recorded = 1;
     b->size = m->size & SL_BLOB_MAX;
     tag->bytes += m->size;
+    tag->shown++;
     b->version = (m->version ? m->version : 1u) & BLOB_VERSION_MAX;
     blob_set_created(b, m->created_ns);
     blob_set_changed(b, m->changed_ns);

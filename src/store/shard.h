@@ -139,8 +139,9 @@ static inline void blob_set_n(struct blob *b, uint32_t n)
 
 struct tag {
     uint64_t id;
-    struct blob **blobs; /* of this shard */
+    uint32_t *blobs; /* of this shard, refs: tag_blob */
     uint32_t n, cap;
+    uint32_t shown;         /* of them: readers see it */
     uint64_t bytes;         /* of them */
     struct sl_task *wait;   /* at home: who asked while it was being created */
     struct scatter *ending; /* the delete, while it waits for busy blobs */
@@ -158,17 +159,39 @@ static inline struct sl_hash blob_hash(const struct blob *b)
     return sl_key_hash(b->tag->id, b->name, b->name_len);
 }
 
-struct index_entry {
-    uint64_t lo;
-    struct blob *blob;
+struct index_array {
+    uint64_t *at;  /* entries: 32 bits of hash, ref; 0: none */
+    uint64_t size; /* homes */
+    uint64_t end;  /* places; more than homes */
+    uint64_t top;  /* no entry is at this place or behind */
 };
 
 struct table {
-    struct index_entry *at;
-    uint64_t mask, used;
-    struct index_entry *old; /* while it grows: what is not moved yet */
-    uint64_t old_mask, moved;
+    const struct mem_pool *records;
+    struct index_array now;
+    struct index_array old; /* while it grows: from `moved` on */
+    uint64_t moved, given;  /* places passed; given back to the system */
+    uint64_t used;          /* entries */
 };
+
+static inline uint64_t index_home(const struct index_array *a, uint32_t hash)
+{
+    return (uint64_t)hash * a->size >> 32;
+}
+
+/** While it grows: a key of this hash is in the old array if anywhere. */
+static inline int table_in_old(const struct table *t, uint32_t hash)
+{
+    return index_home(&t->old, hash) >= t->moved;
+}
+
+/** Where the search for a key begins. */
+static inline const uint64_t *table_slot(const struct table *t, uint64_t lo)
+{
+    const struct index_array *a =
+        t->old.at && table_in_old(t, (uint32_t)lo) ? &t->old : &t->now;
+    return &a->at[index_home(a, (uint32_t)lo)];
+}
 
 /* Tasks behind busy blobs, by the blob's address: few blobs have any, so the
  * records need no room for them. */
@@ -229,15 +252,18 @@ static inline uint8_t *shard_arena(const struct shard *sh)
 }
 
 /* ---- index.c ---- */
-int table_create(struct table *t);
+int table_create(struct table *t, const struct mem_pool *records);
 void table_destroy(struct table *t);
 struct blob *table_find(const struct table *t, const struct sl_task *task);
 /** The blob that has half of the hash, or null; does not touch it. */
 struct blob *table_guess(const struct table *t, uint64_t lo);
 /** True while the blob is there; b may have been freed. */
 int table_has(const struct table *t, uint64_t lo, const struct blob *b);
-/** Ends a growth: then `at` has all. */
-void table_settle(struct table *t);
+/** The next blob from *cursor on, which is 0 at first; null: no more. Between
+ *  calls nothing is inserted or removed. */
+struct blob *table_walk(const struct table *t, uint64_t *cursor);
+/** Room for n blobs in all, so that no insert grows it. SL_ENOMEM. */
+int table_reserve(struct table *t, uint64_t n);
 int table_insert(struct table *t, struct blob *b); /* SL_ENOMEM */
 void table_remove(struct table *t, const struct blob *b);
 
@@ -249,8 +275,13 @@ struct tag *tag_find(const struct shard *sh, uint64_t id);
 struct tag *tag_live(const struct shard *sh, uint64_t id);
 int tag_add(struct shard *sh, uint64_t id, const void *name, uint32_t len,
             struct tag **out);
-int tag_link(struct tag *t, struct blob *b);
-void tag_unlink(struct blob *b);
+int tag_link(struct tag *t, struct blob *b); /* SL_ENOMEM */
+void tag_unlink(struct shard *sh, struct blob *b);
+static inline struct blob *tag_blob(const struct shard *sh, const struct tag *t,
+                                    uint32_t i)
+{
+    return mem_at(&sh->records, t->blobs[i]);
+}
 /** The last busy blob of the tag in this shard left: a delete that waits for it
  *  goes on, by a message, so the tag stays until the caller has returned. */
 void tag_rests(struct shard *sh, struct tag *tag);

@@ -192,7 +192,7 @@ int shard_create(struct store *s, uint32_t index, const struct store_env *env,
     if (sh->credit_step > 262144u)
         sh->credit_step = 262144u;
     uint64_t n_events = s->config.config->events;
-    if (table_create(&sh->index) || tags_create(sh))
+    if (table_create(&sh->index, &sh->records) || tags_create(sh))
         goto no_memory;
     if (n_events != SL_NONE) {
         sh->events = events_create(n_events);
@@ -214,14 +214,10 @@ no_memory:
  * metadata names stays, the rest is free space at the next start. */
 void shard_destroy(struct shard *sh)
 {
-    table_settle(&sh->index);
-    for (uint64_t i = 0; i <= sh->index.mask; i++) {
-        struct blob *b = sh->index.at[i].blob;
-        if (!b)
-            continue;
+    uint64_t cursor = 0;
+    for (struct blob *b; (b = table_walk(&sh->index, &cursor)) != NULL;) {
         if (b->ext != &b->one)
             free(b->ext);
-        mem_record_free(&sh->records, b, blob_bytes(b->name_len));
     }
     mem_pool_destroy(&sh->records);
     table_destroy(&sh->index);
@@ -240,7 +236,7 @@ void shard_prepare(struct shard *sh, struct sl_task *t)
 {
     uint64_t tag = t->cell.method == SL_STORE_TAG ? 0 : t->cell.tag;
     t->hash = sl_key_hash(tag, t->name, t->cell.name_len);
-    __builtin_prefetch(&sh->index.at[t->hash.lo & sh->index.mask]);
+    __builtin_prefetch(table_slot(&sh->index, t->hash.lo));
 }
 
 void shard_peek(struct shard *sh, const struct sl_task *t)
@@ -250,7 +246,7 @@ void shard_peek(struct shard *sh, const struct sl_task *t)
         return;
     __builtin_prefetch(b);
     __builtin_prefetch(b + 64);
-    __builtin_prefetch(b + 128);
+    __builtin_prefetch(b + sizeof(struct blob) + t->cell.name_len);
 }
 
 void shard_peek_chunk(struct shard *sh, const struct sl_task *t)

@@ -36,12 +36,17 @@ int tags_create(struct shard *sh)
     return sh->tags && sh->tag_list ? 0 : SL_ENOMEM;
 }
 
+static void tag_free(struct tag *t)
+{
+    mem_resize(t->blobs, t->cap * sizeof(*t->blobs), 0);
+    free(t);
+}
+
 void tags_destroy(struct shard *sh)
 {
     for (uint32_t i = 0; sh->tags && i <= sh->tag_mask; i++) {
         if (sh->tags[i])
-            free(sh->tags[i]->blobs);
-        free(sh->tags[i]);
+            tag_free(sh->tags[i]);
     }
     free(sh->tags);
     free(sh->tag_list);
@@ -134,8 +139,7 @@ static void tag_drop(struct shard *sh, struct tag *t)
     struct tag *last = sh->tag_list[--sh->tag_used];
     sh->tag_list[t->list_pos] = last; /* as tag_unlink, for listings */
     last->list_pos = t->list_pos;
-    free(t->blobs);
-    free(t);
+    tag_free(t);
 }
 
 int tag_link(struct tag *t, struct blob *b)
@@ -143,8 +147,9 @@ int tag_link(struct tag *t, struct blob *b)
     if (t->n > TAG_BLOBS_MAX)
         return SL_ENOMEM;
     if (t->n == t->cap) {
-        uint32_t cap = t->cap ? t->cap * 2u : 16u;
-        struct blob **p = realloc(t->blobs, cap * sizeof(struct blob *));
+        uint32_t cap = t->cap + t->cap / 4u + 16u;
+        uint32_t *p =
+            mem_resize(t->blobs, t->cap * sizeof(*p), cap * sizeof(*p));
         if (!p)
             return SL_ENOMEM;
         t->blobs = p;
@@ -152,18 +157,19 @@ int tag_link(struct tag *t, struct blob *b)
     }
     b->tag = t;
     b->tag_pos = t->n & TAG_BLOBS_MAX;
-    t->blobs[t->n++] = b;
+    t->blobs[t->n++] = mem_ref(b);
     return 0;
 }
 
 /* The last one moves into the hole; a listing runs downwards, so it sees every
  * blob that stays (list.c). */
-void tag_unlink(struct blob *b)
+void tag_unlink(struct shard *sh, struct blob *b)
 {
     struct tag *t = b->tag;
-    struct blob *last = t->blobs[--t->n];
-    t->blobs[b->tag_pos] = last;
+    struct blob *last = tag_blob(sh, t, --t->n);
+    t->blobs[b->tag_pos] = mem_ref(last);
     last->tag_pos = b->tag_pos;
+    t->shown -= b->version != 0;
     t->bytes -= b->size;
 }
 
@@ -349,7 +355,7 @@ static int purge_part(struct scatter *s, struct shard *sh)
     if (tag->busy)
         return wait_for_rest(s, tag);
     while (tag->n)
-        blob_destroy(sh, tag->blobs[tag->n - 1u]);
+        blob_destroy(sh, tag_blob(sh, tag, tag->n - 1u));
     if (sh != s->origin)
         tag_drop(sh, tag);
     return 0;
