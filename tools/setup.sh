@@ -8,6 +8,7 @@ packages=(
     gcc g++ libc6-dev make cmake ninja-build pkg-config binutils
     clang clang-format clang-tidy libclang-rt-14-dev llvm
     liburing-dev liblmdb-dev libxxhash-dev libjansson-dev libhwloc-dev libpcre2-dev
+    liblz4-dev lz4
     libcmocka-dev
     python3-minimal jq patchelf
 )

@@ -142,7 +142,8 @@ static inline uint64_t sl_pages_count(uint64_t bytes, uint32_t page_bytes)
  * SL_EINVAL (no bytes, a null pointer, n or cap is wrong), SL_EOVERLAP,
  * SL_ENOMEM. What goes wrong on a device does not fail the call: its batches
  * run on the CPU and the report says so; but SL_ETIMEDOUT when it keeps a batch
- * and does not give it back. With an error dst and entries are undefined.
+ * and does not give it back; it may then still write to page-locked memory of
+ * the call. With an error dst and entries are undefined.
  */
 SL_API int sl_pages_compress(struct sl_pages *p, const void *src,
                              uint64_t bytes, void *dst, uint64_t cap,
@@ -241,10 +242,11 @@ SL_API void sl_pages_stream_close(struct sl_pages_stream *s);
 SL_API int sl_pages_take(struct sl_pages_stream *s, int wait,
                          struct sl_pages_batch **out);
 /**
- * Starts the batch. Compress: b->bytes at b->src. Decompress: b->bytes of pages
+ * Starts the batch. A `dst` of the caller's own has room for b->bytes. Compress: b->bytes at b->src. Decompress: b->bytes of pages
  * from the blocks at b->src, b->src_bytes, as b->entries says, of which there
- * are sl_pages_count(b->bytes). SL_EINVAL and SL_EOVERLAP: the slot stays
- * taken. Never waits for the device.
+ * are sl_pages_count(b->bytes). SL_EINVAL, SL_EOVERLAP, and SL_ETIMEDOUT
+ * when an earlier batch had that code: the slot stays taken. Never waits for
+ * the device.
  */
 SL_API int sl_pages_submit(struct sl_pages_stream *s, struct sl_pages_batch *b);
 /**
