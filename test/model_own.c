@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Steps of a player on what is its own: every answer is known. */
+#include "model.h"
+
+/* Half of the names do not fit into a cell. */
+static void name_of(unsigned i, char *name, size_t n)
+{
+    static const int width[] = {3, 60, 3, 255};
+    snprintf(name, n, "%0*u", width[i % 4u], i);
+}
+
+static unsigned tag_of(unsigned blob)
+{
+    return blob % 5u == 0; /* two of ten in the second */
+}
+
+/* A code that the model allows, when the store is short of room. */
+static int is_short(struct model_player *p, int rc)
+{
+    int yes = p->world->tight && (rc == SL_ENOSPC || rc == SL_ENOMEM);
+    p->no_space += yes ? 1u : 0u;
+    return yes;
+}
+
+static struct model_call call_of(struct model_player *p, unsigned i,
+                                 char name[256])
+{
+    struct model_call c = {.way = model_way(p), .tag = p->tag[tag_of(i)]};
+    name_of(i, name, 256);
+    c.name = name;
+    c.opts.size = sizeof(c.opts);
+    c.opts.score = -1;
+    return c;
+}
+
+static void forget(struct model_blob *b, uint64_t blob_max)
+{
+    memset(b->bytes, 0, b->size < blob_max ? b->size : blob_max);
+    b->there = 0;
+    b->size = 0;
+    b->level = 0;
+}
+
+/* ---- put ---- */
+
+/* Range and flags of a put: whole, inside, at the end, behind it. */
+static void choose_put(struct model_player *p, const struct model_blob *b,
+                       struct model_call *c)
+{
+    static const float scores[] = {-1.0f, 0.0f, 0.25f, 0.5f, 1.0f};
+    c->size = model_size(p);
+    c->offset = 0;
+    switch (model_pick(p, 8)) {
+    case 0:
+    case 1:
+        c->opts.flags = SL_F_REPLACE;
+        break;
+    case 2:
+        c->size = b->size;
+        break;
+    case 3:
+        c->offset = b->size;
+        break;
+    case 4:
+        c->offset = model_size(p);
+        break;
+    case 5:
+        c->opts.flags = SL_F_REPLACE;
+        c->offset = model_pick(p, 2) ? model_size(p) : 0;
+        break;
+    default:
+        c->offset = b->size ? model_pick(p, b->size) : 0;
+        break;
+    }
+    if (c->offset + c->size > p->world->blob_max)
+        c->size = p->world->blob_max - c->offset;
+    c->opts.score = scores[model_pick(p, 5)];
+    if (p->world->level_max && model_pick(p, 8) == 0)
+        c->opts.persist = (uint8_t)(1u + model_pick(p, p->world->level_max));
+    c->opts.context = (uint16_t)model_pick(p, 65536);
+}
+
+static void apply_put(struct model_player *p, struct model_blob *b,
+                      const struct model_call *c)
+{
+    if (c->opts.flags & SL_F_REPLACE) {
+        uint8_t level = b->level;
+        forget(b, p->world->blob_max);
+        b->level = level;
+    }
+    b->there = 1;
+    memcpy(b->bytes + c->offset, p->buf, c->size);
+    if (c->offset + c->size > b->size)
+        b->size = c->offset + c->size;
+    if (c->opts.persist > b->level)
+        b->level = c->opts.persist;
+}
+
+static void step_put(struct model_player *p, unsigned i)
+{
+    struct model_blob *b = &p->blob[i];
+    char name[256];
+    struct model_call c = call_of(p, i, name);
+    choose_put(p, b, &c);
+    c.data = p->buf;
+    fill(p->buf, c.size, test_random(&p->random));
+    int rc = model_put(p, &c);
+    p->puts++;
+    if (!p->tag_there[tag_of(i)]) {
+        if (rc != SL_ENOTAG)
+            model_fail(p, "put into a deleted tag: %d", rc);
+        return;
+    }
+    if (is_short(p, rc))
+        return;
+    if (rc)
+        model_fail(p, "put of blob %u, %llu bytes at %llu: %d", i,
+                   (unsigned long long)c.size, (unsigned long long)c.offset,
+                   rc);
+    else
+        apply_put(p, b, &c);
+}
+
+/* ---- get ---- */
+
+static void compare(struct model_player *p, unsigned i,
+                    const struct model_call *c)
+{
+    const uint8_t *want = p->blob[i].bytes + c->offset;
+    const uint8_t *got = c->data;
+    uint64_t k = 0;
+    if (memcmp(want, got, c->size) == 0)
+        return;
+    while (want[k] == got[k])
+        k++;
+    model_fail(p, "blob %u of %llu bytes: byte %llu of a get of %llu at %llu",
+               i, (unsigned long long)p->blob[i].size,
+               (unsigned long long)(c->offset + k), (unsigned long long)c->size,
+               (unsigned long long)c->offset);
+}
+
+/* What a call on an absent blob must answer, or 0. */
+static int absent(const struct model_player *p, unsigned i)
+{
+    if (!p->tag_there[tag_of(i)])
+        return SL_ENOTAG;
+    return p->blob[i].there ? 0 : SL_ENOENT;
+}
+
+static void get_range(struct model_player *p, unsigned i, struct model_call *c)
+{
+    const struct model_blob *b = &p->blob[i];
+    int want = absent(p, i);
+    c->data = p->buf;
+    if (c->size > p->world->blob_max)
+        c->size = p->world->blob_max;
+    memset(p->buf, 0xa5, c->size);
+    int rc = model_get(p, c);
+    p->gets++;
+    if (is_short(p, rc))
+        return;
+    if (!want && c->offset + c->size > b->size)
+        want = SL_EPASTEND;
+    if (rc != want)
+        model_fail(p, "get of blob %u, %llu of %llu bytes at %llu: %d, not %d",
+                   i, (unsigned long long)c->size, (unsigned long long)b->size,
+                   (unsigned long long)c->offset, rc, want);
+    else if (!rc)
+        compare(p, i, c);
+}
+
+static void step_get(struct model_player *p, unsigned i)
+{
+    char name[256];
+    struct model_call c = call_of(p, i, name);
+    uint64_t size = p->blob[i].size;
+    c.size = size;
+    if (model_pick(p, 3)) {
+        c.offset = size ? model_pick(p, size) : 0;
+        c.size = model_size(p);
+        if (model_pick(p, 8) && c.offset + c.size > size)
+            c.size = size - c.offset; /* else the end may be passed */
+    }
+    get_range(p, i, &c);
+}
+
+/* ---- size, stat, delete ---- */
+
+static void step_size(struct model_player *p, unsigned i)
+{
+    char name[256];
+    struct model_call c = call_of(p, i, name);
+    uint64_t size = p->blob[i].size;
+    int want = absent(p, i), rc = model_blob_size(p, &c, &size);
+    if (rc != want || size != p->blob[i].size)
+        model_fail(p, "size of blob %u: %d, %llu, not %llu", i, rc,
+                   (unsigned long long)size,
+                   (unsigned long long)p->blob[i].size);
+}
+
+static void step_stat(struct model_player *p, unsigned i)
+{
+    struct model_blob *b = &p->blob[i];
+    struct sl_stat s;
+    char name[256];
+    struct model_call c = call_of(p, i, name);
+    uint64_t bytes = 0;
+    int want = absent(p, i), rc = sl_stat(p->world->rt, c.tag, name, &s);
+    if (want && rc == want)
+        return;
+    for (unsigned k = 0; !rc && k < s.n_tiers && k < 4u; k++)
+        bytes += s.tier[k].bytes;
+    if (rc != want || s.size != b->size || s.persist < b->level ||
+        bytes > s.size || s.version < b->version)
+        model_fail(p,
+                   "stat of blob %u: %d, size %llu (%llu), level %u (%u), "
+                   "version %llu (%llu)",
+                   i, rc, (unsigned long long)s.size,
+                   (unsigned long long)b->size, s.persist, b->level,
+                   (unsigned long long)s.version,
+                   (unsigned long long)b->version);
+    else
+        b->version = s.version;
+}
+
+static void step_del(struct model_player *p, unsigned i)
+{
+    char name[256];
+    struct model_call c = call_of(p, i, name);
+    int want = absent(p, i), rc = model_del(p, &c);
+    if (rc != want)
+        model_fail(p, "delete of blob %u: %d, not %d", i, rc, want);
+    forget(&p->blob[i], p->world->blob_max);
+}
+
+/* ---- tags ---- */
+
+static void check_tag(struct model_player *p, unsigned t)
+{
+    uint64_t bytes = 0, blobs = 0, sum = 0, n = 0;
+    int rc = sl_tag_size(p->world->rt, p->tag[t], &bytes, &blobs);
+    if (!p->tag_there[t]) {
+        if (rc != SL_ENOTAG)
+            model_fail(p, "size of a deleted tag: %d", rc);
+        return;
+    }
+    for (unsigned i = 0; i < MODEL_BLOBS; i++) {
+        if (tag_of(i) != t || !p->blob[i].there)
+            continue;
+        n++;
+        sum += p->blob[i].size;
+    }
+    if (rc || bytes != sum || blobs != n)
+        model_fail(p, "tag %u: %d, %llu bytes (%llu), %llu blobs (%llu)", t, rc,
+                   (unsigned long long)bytes, (unsigned long long)sum,
+                   (unsigned long long)blobs, (unsigned long long)n);
+}
+
+struct listing {
+    const struct model_player *p;
+    unsigned tag;
+    uint32_t seen, wrong; /* bits of blobs */
+};
+
+static int listed(void *user, const char *name, uint32_t len, uint64_t size)
+{
+    struct listing *l = user;
+    unsigned i = (unsigned)strtoul(name, NULL, 10);
+    char want[256];
+    if (i >= MODEL_BLOBS) {
+        l->wrong |= 1u << 31;
+        return 0;
+    }
+    name_of(i, want, sizeof(want));
+    if (strlen(want) != len || memcmp(name, want, len) != 0 ||
+        tag_of(i) != l->tag || size != l->p->blob[i].size ||
+        (l->seen & (1u << i)))
+        l->wrong |= 1u << i;
+    l->seen |= 1u << i;
+    return 0;
+}
+
+static void check_list(struct model_player *p, unsigned t)
+{
+    struct listing l = {.p = p, .tag = t};
+    uint32_t want = 0;
+    int rc = sl_list(p->world->rt, p->tag[t], listed, &l);
+    for (unsigned i = 0; i < MODEL_BLOBS; i++)
+        if (tag_of(i) == t && p->blob[i].there)
+            want |= 1u << i;
+    if (rc != (p->tag_there[t] ? 0 : SL_ENOTAG) || l.wrong || l.seen != want)
+        model_fail(p, "list of tag %u: %d, %x wrong, %x seen, not %x", t, rc,
+                   l.wrong, l.seen, want);
+}
+
+static void tag_name(const struct model_player *p, unsigned t, char name[32])
+{
+    snprintf(name, 32, "own-%u-%u", p->id, t);
+}
+
+static void create_tag(struct model_player *p, unsigned t)
+{
+    char name[32];
+    uint64_t id = 0;
+    tag_name(p, t, name);
+    int rc = sl_tag(p->world->rt, name, &id);
+    if (rc || (p->tag[t] && id != p->tag[t]))
+        model_fail(p, "create of tag %u: %d", t, rc);
+    p->tag[t] = id;
+    p->tag_there[t] = 1;
+}
+
+static void delete_tag(struct model_player *p, unsigned t)
+{
+    char name[32];
+    uint64_t id = 0;
+    int rc = sl_tag_del(p->world->rt, p->tag[t]);
+    if (rc)
+        model_fail(p, "delete of tag %u: %d", t, rc);
+    tag_name(p, t, name);
+    rc = sl_tag_find(p->world->rt, name, &id);
+    if (rc != SL_ENOTAG)
+        model_fail(p, "find of deleted tag %u: %d", t, rc);
+    p->tag_there[t] = 0;
+    for (unsigned i = 0; i < MODEL_BLOBS; i++)
+        if (tag_of(i) == t)
+            forget(&p->blob[i], p->world->blob_max);
+}
+
+static void step_tag(struct model_player *p, unsigned i)
+{
+    unsigned t = tag_of(i);
+    if (!p->tag_there[t])
+        create_tag(p, t);
+    else if (model_pick(p, 8) == 0)
+        delete_tag(p, t);
+    else if (model_pick(p, 2))
+        check_list(p, t);
+    else
+        check_tag(p, t);
+}
+
+static void step_flush(struct model_player *p)
+{
+    int rc;
+    if (!p->world->level_max || model_pick(p, 20))
+        return;
+    rc = sl_flush(p->world->rt);
+    p->flushes++;
+    if (rc)
+        model_fail(p, "flush: %d", rc);
+}
+
+void model_step_own(struct model_player *p)
+{
+    unsigned i = (unsigned)model_pick(p, MODEL_BLOBS);
+    uint64_t x = model_pick(p, 64);
+    if (x < 26)
+        step_put(p, i);
+    else if (x < 50)
+        step_get(p, i);
+    else if (x < 53)
+        step_size(p, i);
+    else if (x < 56)
+        step_stat(p, i);
+    else if (x < 58)
+        step_del(p, i);
+    else if (x < 63)
+        step_tag(p, i);
+    else
+        step_flush(p);
+}
+
+void model_look(struct model_player *p)
+{
+    for (unsigned t = 0; t < MODEL_TAGS; t++) {
+        char name[32];
+        uint64_t id = 0;
+        tag_name(p, t, name);
+        int rc = sl_tag_find(p->world->rt, name, &id);
+        if (rc != (p->tag_there[t] ? 0 : SL_ENOTAG))
+            model_fail(p, "tag %u after a restart: %d", t, rc);
+        check_tag(p, t);
+        check_list(p, t);
+    }
+    for (unsigned i = 0; i < MODEL_BLOBS && !p->why[0]; i++) {
+        char name[256];
+        struct model_call c = call_of(p, i, name);
+        c.way = WAY_HOST;
+        c.size = p->blob[i].size;
+        if (!p->blob[i].there)
+            p->blob[i].version = 0; /* kept while the store is open */
+        step_stat(p, i);
+        get_range(p, i, &c);
+    }
+}

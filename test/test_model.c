@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Random operations of several threads against a plain model, in every mix of
+ * tiers, over restarts; in the end no space is missing. STEPS is the number of
+ * all configurations together. */
+#include "model.h"
+#include "space_check.h"
+#include "store_help.h"
+
+#define STEPS_USUAL UINT64_C(1000000)
+
+enum tier_bit { PINNED = 1, RAM = 2, FILE_TIER = 4, DIRECTORY = 8 };
+
+struct mix {
+    const char *name;
+    unsigned tiers;
+    unsigned level_max;
+    unsigned per_mille; /* of all steps */
+    unsigned restarts;
+    uint64_t blob_max;
+    int tight; /* less room than the blobs want */
+};
+
+/* What goes to a disk takes most of the time, so it gets fewer steps. */
+static const struct mix mixes[] = {
+    {"pinned", PINNED, 0, 180, 0, 300000, 0},
+    {"pinned tight", PINNED, 0, 130, 0, 40000, 1},
+    {"ram", RAM, 0, 120, 0, 300000, 0},
+    {"file", FILE_TIER, 0, 40, 0, 100000, 0},
+    {"pinned ram", PINNED | RAM, 0, 170, 0, 300000, 0},
+    {"pinned file", PINNED | FILE_TIER, 0, 70, 0, 100000, 0},
+    {"ram file", RAM | FILE_TIER, 0, 60, 0, 100000, 0},
+    {"pinned ram file", PINNED | RAM | FILE_TIER, 0, 70, 0, 300000, 0},
+    {"pinned ram tight", PINNED | RAM, 0, 60, 0, 40000, 1},
+    {"directory", DIRECTORY, 1, 20, 4, 100000, 0},
+    {"directory pinned", DIRECTORY | PINNED, 1, 25, 4, 300000, 0},
+    {"directory ram", DIRECTORY | RAM, 2, 20, 4, 70000, 0},
+    {"directory pinned ram", DIRECTORY | PINNED | RAM, 2, 35, 6, 300000, 0},
+};
+#define N_MIXES (sizeof(mixes) / sizeof(mixes[0]))
+
+static struct sl_config config_of(const struct mix *m, const char *path)
+{
+    struct sl_config c = small_config();
+    c.arena_bytes = m->tight ? 4 * MIB : 32 * MIB;
+    c.depth = 32;
+    c.pinned_bytes = SL_NONE;
+    if (m->tiers & PINNED) /* less than the blobs are, when others are there */
+        c.pinned_bytes = m->tight                ? MIB / 2u
+                         : m->tiers & ~1u & 0xfu ? MIB
+                                                 : 20 * MIB;
+    if (m->tiers & RAM)
+        c.ram_bytes = m->tight                             ? MIB / 2u
+                      : m->tiers & (FILE_TIER | DIRECTORY) ? 2 * MIB
+                                                           : 64 * MIB;
+    c.file_bytes = 256 * MIB;
+    if (m->tiers & DIRECTORY)
+        c.data_dir = path;
+    else if (m->tiers & FILE_TIER)
+        c.file_path = path;
+    else
+        c.file_bytes = 0;
+    return c;
+}
+
+static void open_world(struct model_world *w, const struct sl_config *c,
+                       struct sl_device **d)
+{
+    w->rt = open_store(c);
+    assert_int_equal(sl_device_open(w->rt, "host", d), 0);
+    w->dev = *sl_device_handle(*d);
+    w->failed = 0;
+    assert_int_equal(sl_tag(w->rt, "shared", &w->shared), 0);
+}
+
+static void close_world(struct model_world *w, struct sl_device *d)
+{
+    sl_device_close(d);
+    assert_int_equal(sl_close(w->rt), 0);
+}
+
+static void print_sums(const struct mix *m, const struct model_player *p,
+                       uint64_t ns)
+{
+    uint64_t made = 0, puts = 0, gets = 0, shared = 0, busy = 0, none = 0;
+    for (unsigned i = 0; i < MODEL_PLAYERS; i++) {
+        made += p[i].made;
+        puts += p[i].puts;
+        gets += p[i].gets;
+        shared += p[i].shared_gets;
+        busy += p[i].busy;
+        none += p[i].no_space;
+    }
+    printf("# %s: %llu steps, %llu puts, %llu gets, %llu of shared blobs (%llu "
+           "gave up), %llu without room, %llu ms\n",
+           m->name, (unsigned long long)made, (unsigned long long)puts,
+           (unsigned long long)gets, (unsigned long long)shared,
+           (unsigned long long)busy, (unsigned long long)none,
+           (unsigned long long)(ns / 1000000u));
+    fflush(stdout);
+    assert_true(puts > made / 8u && gets > made / 8u && shared > 0);
+    assert_true(busy <= shared / 10u);
+    assert_true(none <= made / 2u);
+}
+
+/* All of it goes, and with it all space. */
+static void clear_world(struct model_world *w, struct model_player *p,
+                        struct sl_device *d, const struct space *before)
+{
+    uint64_t tag;
+    assert_int_equal(model_clear(w, p), 0);
+    assert_int_equal(sl_tag(w->rt, "empty", &tag), 0);
+    assert_int_equal(sl_tag_size(w->rt, tag, NULL, NULL), 0);
+    struct space after = space_of(w->rt);
+    space_same(before, &after);
+    space_arena_is_free(w->rt, sl_device_handle(d));
+    assert_int_equal(sl_tag_del(w->rt, tag), 0);
+}
+
+static void run_mix(const struct mix *m, const char *path, uint64_t seed,
+                    uint64_t steps)
+{
+    static struct model_world w;
+    struct model_player p[MODEL_PLAYERS];
+    struct sl_config c = config_of(m, path);
+    struct sl_device *d = NULL;
+    uint64_t begun = clock_ns(), rounds = m->restarts + 1u;
+    memset(&w, 0, sizeof(w));
+    w.blob_max = m->blob_max;
+    w.level_max = m->level_max;
+    w.tight = m->tight;
+    open_world(&w, &c, &d);
+    struct space before = space_of(w.rt);
+    model_create(&w, p, seed);
+    for (uint64_t r = 0; r < rounds; r++) {
+        int good =
+            model_round(&w, p, steps / rounds / MODEL_PLAYERS + 1u, r > 0);
+        assert_true(good);
+        if (r + 1u == rounds)
+            break;
+        close_world(&w, d);
+        c.workers = 1u + (uint32_t)(r % 3u);
+        c.lanes = 0;
+        open_world(&w, &c, &d);
+    }
+    print_sums(m, p, clock_ns() - begun);
+    clear_world(&w, p, d, &before);
+    close_world(&w, d);
+    if (m->tiers & DIRECTORY)
+        space_records_are(path, 0, 0);
+    model_destroy(p);
+}
+
+static void every_mix_of_tiers_behaves_like_the_model(void **state)
+{
+    uint64_t seed = test_seed("model"), steps = test_steps(STEPS_USUAL);
+    const char *only = getenv("MIX");
+    (void)state;
+    for (unsigned i = 0; i < N_MIXES; i++) {
+        char path[64];
+        if (only && strcmp(only, mixes[i].name) != 0)
+            continue;
+        make_dir(path, sizeof(path));
+        if (mixes[i].tiers & FILE_TIER)
+            strncat(path, "/file", sizeof(path) - strlen(path) - 1u);
+        run_mix(&mixes[i], path, test_fork(seed, i),
+                only ? steps : steps * mixes[i].per_mille / 1000u);
+        if (mixes[i].tiers & FILE_TIER)
+            path[strlen(path) - 5u] = 0;
+        remove_dir(path);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_mix_of_tiers_behaves_like_the_model),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
