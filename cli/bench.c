@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `sluice bench`: options, the device, the report. */
 #include "bench.h"
+#include "bench_codec.h"
 
 #include "cli.h"
 #include "opt.h"
@@ -13,7 +14,7 @@
 #include <unistd.h>
 
 static const char help[] =
-    "Usage: sluice bench [OPTION]... rtt|tasks|put|get|all\n"
+    "Usage: sluice bench [OPTION]... rtt|tasks|put|get|all|codec\n"
     "Measures what the hardware allows and what Sluice reaches, in one run.\n\n"
     "  rtt    one no-op task at a time, from one thread of a kernel;\n"
     "         limit: a flag sent to the CPU and back. Ratio is value / limit "
@@ -24,6 +25,9 @@ static const char help[] =
     "  put    blobs from kernels, one warp each, new ones and overwrites;\n"
     "         limit: the device's own stores of such pages to pinned memory\n"
     "  get    the same blobs in random order; limit: its loads\n"
+    "  codec  ratio and speed of each codec on one CPU, and the dynamic "
+    "choice\n"
+    "         beside the best; no device, takes --json alone\n"
     "Ratio of a rate is value / limit, 1.0 is the limit and less is worse.\n\n"
     "  --device D     auto (default), host, or cuda:N\n"
     "  --workers N    CPU threads that serve (default: half the CPUs, 1 to 4)\n"
@@ -265,6 +269,8 @@ static int is_known(const char *what)
 static int run(struct bench *b, const char *what)
 {
     int rc;
+    if (!strcmp(what, "codec"))
+        return bench_codec(b->json);
     if (!is_known(what))
         return out_usage("unknown measurement '%s'", what);
     if (b->size % 16)

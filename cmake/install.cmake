@@ -13,7 +13,8 @@ endforeach()
 
 # The libraries by name: their own .pc files ask for more than a shared one
 # needs (hwloc's for libudev's headers).
-list(TRANSFORM DEPS_LIBRARIES PREPEND -l OUTPUT_VARIABLE SLUICE_PC_LIBS)
+set(libraries ${DEPS_LIBRARIES} ${SLUICE_CODEC_LIBS})
+list(TRANSFORM libraries PREPEND -l OUTPUT_VARIABLE SLUICE_PC_LIBS)
 list(JOIN SLUICE_PC_LIBS " " SLUICE_PC_LIBS)
 file(RELATIVE_PATH SLUICE_PC_UP /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/sluice.pc.in sluice.pc @ONLY)

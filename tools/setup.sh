@@ -8,7 +8,8 @@ packages=(
     gcc g++ libc6-dev make cmake ninja-build pkg-config binutils
     clang clang-format clang-tidy libclang-rt-14-dev llvm
     liburing-dev liblmdb-dev libxxhash-dev libjansson-dev libhwloc-dev libpcre2-dev
-    liblz4-dev lz4
+    libbz2-dev libblosc-dev libbrotli-dev liblz4-dev lz4 liblzma-dev
+    libsnappy-dev liblzo2-dev libzfp-dev zlib1g-dev libzstd-dev
     libcmocka-dev
     python3-minimal jq patchelf
 )

@@ -51,6 +51,8 @@
     X(SL_ECORRUPT, 270, "metadata is damaged")                                 \
     X(SL_ECONFIG, 271, "configuration error")                                  \
     X(SL_EDEVICE, 272, "the device reported an error")                         \
+    X(SL_ECODEC, 273, "unknown codec")                                         \
+    X(SL_ENOCODEC, 274, "codec is not in this build")                          \
     X(SL_EPATTERN, 279, "not a regular expression")                            \
     X(SL_EMATCHLIMIT, 280, "the expression needs too many steps")              \
     X(SL_EPAGESIZE, 281, "page size is not supported")                         \

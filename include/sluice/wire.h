@@ -140,6 +140,34 @@ enum sl_admin_method {
     SL_ADMIN_METHODS = 3
 };
 
+/* ---- codecs ---- */
+
+/** How a put's bytes are coded where they are stored; never renumbered. */
+enum sl_codec {
+    SL_CODEC_NONE = 0,
+    SL_CODEC_BZIP2 = 1,
+    SL_CODEC_BLOSC = 2, /* 4-byte values, shuffled */
+    SL_CODEC_BROTLI = 3,
+    SL_CODEC_LZ4 = 4,
+    SL_CODEC_LZMA = 5,
+    SL_CODEC_SNAPPY = 6,
+    SL_CODEC_LZO = 7,
+    SL_CODEC_ZFP = 8, /* floats or doubles, exact */
+    SL_CODEC_ZLIB = 9,
+    SL_CODEC_ZSTD = 10,
+    SL_CODECS = 11
+};
+#define SL_CODEC_ID_MASK 0x0fu
+#define SL_CODEC_PRESET_SHIFT 4
+/* Presets; none of them is SL_CODEC_BALANCED. */
+#define SL_CODEC_FAST (1u << SL_CODEC_PRESET_SHIFT)
+#define SL_CODEC_BALANCED (2u << SL_CODEC_PRESET_SHIFT)
+#define SL_CODEC_BEST (3u << SL_CODEC_PRESET_SHIFT)
+/* Alone: the store looks at the bytes and chooses, also not to code them. */
+#define SL_CODEC_DYNAMIC 0x40u
+/** The byte of a put: SL_CODEC(SL_CODEC_ZSTD, SL_CODEC_FAST). */
+#define SL_CODEC(id, preset) ((uint8_t)((unsigned)(id) | (unsigned)(preset)))
+
 /* ---- cell ---- */
 enum sl_cell_flag {
     SL_F_REPLACE = 1u << 0,    /* put: the data is the whole blob */
@@ -161,7 +189,7 @@ struct sl_cell {
     uint8_t name_len;   /* store: bytes of name */
     uint8_t klass;      /* log2 of the bytes of `chunk`, 12..20 */
     uint8_t persist;    /* 0, 1, 2: FEATURES A12 */
-    uint8_t codec;      /* 0: none */
+    uint8_t codec;      /* how a put is stored: SL_CODEC, SL_CODEC_DYNAMIC */
     uint64_t tag;       /* tag id */
     uint64_t offset;    /* bytes into the blob; LIST, TAGS, QUERY: cursor;
                            EVENTS: number of the first event */

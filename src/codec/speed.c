@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "codec/speed.h"
+
+#include "base/log.h"
+#include "sluice/sluice.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define SAMPLE_BYTES 16384u
+#define SLOW_BYTES 4096u /* for settings that are slow anyway */
+#define SLOW_NS 1000000u
+#define ROUNDS 4 /* the least of them is taken: the others were disturbed */
+
+/* ---- data ---- */
+
+/* splitmix64 */
+static uint64_t next_word(uint64_t *state)
+{
+    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+/* Words of a small language, the frequent ones short and often: about what a
+ * page of a book gives to an LZ codec. */
+static void fill_text(uint8_t *to, size_t n)
+{
+    static const char letters[] = "etaoinshrdlucmfwypvbgkjqxz";
+    uint64_t state = 1;
+    size_t at = 0;
+    while (at < n) {
+        uint64_t r = next_word(&state);
+        /* The product of two uniform numbers: few words make up most. */
+        uint64_t word = ((r & 1023u) * (r >> 10 & 1023u)) >> 10;
+        uint64_t shape = word * UINT64_C(0x9e3779b97f4a7c15) + 1u;
+        size_t len = 2u + word % 8u;
+        for (size_t i = 0; i < len && at < n; i++) {
+            uint64_t k = next_word(&shape);
+            to[at++] = (uint8_t)letters[(k % 26u) * (k >> 8 & 255u) >> 8];
+        }
+        if (at < n)
+            to[at++] = (r >> 40) % 11u == 0 ? '\n' : ' ';
+    }
+}
+
+/* A wandering curve with noise in the low bits. */
+static void fill_numeric(uint8_t *to, size_t n)
+{
+    uint64_t state = 2;
+    double value = 1000.0, slope = 0.0;
+    for (size_t at = 0; at + 4u <= n; at += 4u) {
+        double r = (double)(next_word(&state) >> 11) / 9007199254740992.0;
+        slope = slope * 0.98 + (r - 0.5) * 0.05;
+        value += slope;
+        float f = (float)value;
+        memcpy(to + at, &f, sizeof(f));
+    }
+}
+
+void codec_speeds_fill(enum speed_class kind, uint8_t *to, size_t n)
+{
+    uint64_t state = 3;
+    memset(to, 0, n);
+    if (kind == SPEED_TEXT)
+        fill_text(to, n);
+    else if (kind == SPEED_NUMERIC)
+        fill_numeric(to, n);
+    for (size_t at = 0; kind == SPEED_RANDOM && at + 8u <= n; at += 8u) {
+        uint64_t word = next_word(&state);
+        memcpy(to + at, &word, sizeof(word));
+    }
+}
+
+/* ---- measuring ---- */
+
+struct probe {
+    uint8_t *plain, *coded, *again;
+    size_t room;
+};
+
+/* Of this thread: what others make it wait does not count. */
+static uint64_t cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int time_encode(const struct probe *p, unsigned id, int preset,
+                       size_t bytes, uint64_t *least)
+{
+    uint64_t begin = cpu_ns();
+    int made = codec_encode(id, preset, p->plain, bytes, p->coded, p->room);
+    uint64_t ns = cpu_ns() - begin;
+    if (ns < *least)
+        *least = ns;
+    return made;
+}
+
+static void time_decode(const struct probe *p, unsigned id, int made,
+                        size_t bytes, uint64_t *least)
+{
+    uint64_t begin = cpu_ns();
+    codec_decode(id, p->coded, (size_t)made, p->again, bytes);
+    uint64_t ns = cpu_ns() - begin;
+    if (ns < *least)
+        *least = ns;
+}
+
+static int probe_one(const struct probe *p, unsigned id, int preset,
+                     struct codec_speed *out)
+{
+    uint64_t encode = UINT64_MAX, decode = UINT64_MAX;
+    size_t bytes = SLOW_BYTES;
+    int rounds = 1;
+    /* The first run makes the thread's context, too. */
+    int made = time_encode(p, id, preset, bytes, &encode);
+    if (encode < SLOW_NS) {
+        bytes = SAMPLE_BYTES;
+        rounds = ROUNDS;
+        encode = UINT64_MAX;
+    }
+    for (int i = 0; i < rounds && made > 0; i++)
+        made = time_encode(p, id, preset, bytes, &encode);
+    if (made < 0)
+        return made;
+    for (int i = 0; i < rounds + 1; i++)
+        time_decode(p, id, made, bytes, &decode);
+    out->encode_ns = (float)encode / (float)bytes;
+    out->decode_ns = (float)decode / (float)bytes;
+    out->stored = (float)made / (float)bytes;
+    return 0;
+}
+
+static int probe_all(struct probe *p, struct codec_speeds *out)
+{
+    for (enum speed_class k = SPEED_ZEROS; k < SPEED_CLASSES; k++) {
+        codec_speeds_fill(k, p->plain, SAMPLE_BYTES);
+        for (unsigned id = 1; id < SL_CODECS; id++)
+            for (int preset = 1; preset <= 3 && codec_find(id); preset++) {
+                int rc = probe_one(p, id, preset, &out->of[id][preset - 1][k]);
+                if (rc)
+                    return rc;
+            }
+    }
+    return 0;
+}
+
+int codec_speeds_measure(struct codec_speeds *out)
+{
+    struct probe p = {0};
+    int rc = SL_ENOMEM;
+    memset(out, 0, sizeof(*out));
+    for (unsigned id = 1; id < SL_CODECS; id++)
+        if (codec_bound(id, SAMPLE_BYTES) > p.room)
+            p.room = codec_bound(id, SAMPLE_BYTES);
+    p.plain = malloc(2u * SAMPLE_BYTES + p.room);
+    if (p.plain) {
+        p.again = p.plain + SAMPLE_BYTES;
+        p.coded = p.again + SAMPLE_BYTES;
+        rc = probe_all(&p, out);
+    }
+    free(p.plain);
+    return rc;
+}
+
+/* ---- of the process ---- */
+
+static struct {
+    pthread_mutex_t lock;
+    char path[4096];
+    struct codec_speeds *now; /* atomic; set once, stays */
+} mine = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+int codec_speeds_file(const char *path)
+{
+    size_t n = strlen(path);
+    if (n >= sizeof(mine.path))
+        return SL_ENAMETOOLONG;
+    pthread_mutex_lock(&mine.lock);
+    memcpy(mine.path, path, n + 1u);
+    pthread_mutex_unlock(&mine.lock);
+    return 0;
+}
+
+static struct codec_speeds *find_out(void)
+{
+    struct codec_speeds *s = calloc(1, sizeof(*s));
+    if (!s)
+        return NULL;
+    if (mine.path[0] && codec_speeds_load(mine.path, s) == 0)
+        return s;
+    int rc = codec_speeds_measure(s);
+    if (rc) {
+        log_error("codec: measuring speeds: %s", sl_strerror(rc));
+        free(s);
+        return NULL;
+    }
+    if (mine.path[0]) /* it says why when it cannot; a restart measures */
+        codec_speeds_save(mine.path, s);
+    return s;
+}
+
+const struct codec_speeds *codec_speeds_get(void)
+{
+    /* Acquire; partner: the release below. */
+    struct codec_speeds *s = __atomic_load_n(&mine.now, __ATOMIC_ACQUIRE);
+    if (s)
+        return s;
+    pthread_mutex_lock(&mine.lock);
+    s = __atomic_load_n(&mine.now, __ATOMIC_RELAXED); /* under the lock */
+    if (!s) {
+        s = find_out();
+        __atomic_store_n(&mine.now, s, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&mine.lock);
+    return s;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "codec/choose.h"
+#include "codec/speed.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define BYTES (1u << 20)
+
+static uint8_t *data;
+
+static struct codec_goal goal_of(double bps)
+{
+    return (struct codec_goal){.write_bps = bps,
+                               .read_bps = bps,
+                               .reads = 1,
+                               .unit = 65536,
+                               .granule = 4096};
+}
+
+static uint8_t choose(enum speed_class kind, size_t n, double bps)
+{
+    struct codec_goal goal = goal_of(bps);
+    codec_speeds_fill(kind, data, n);
+    return codec_choose(data, n, &goal);
+}
+
+static void incompressible_bytes_are_left(void **state)
+{
+    (void)state;
+    assert_int_equal(choose(SPEED_RANDOM, BYTES, 1e6), SL_CODEC_NONE);
+    assert_int_equal(choose(SPEED_RANDOM, BYTES, 2e8), SL_CODEC_NONE);
+    assert_int_equal(choose(SPEED_RANDOM, BYTES, 2e10), SL_CODEC_NONE);
+}
+
+static void a_fast_target_takes_text_raw(void **state)
+{
+    (void)state;
+    assert_int_equal(choose(SPEED_TEXT, BYTES, 1e12), SL_CODEC_NONE);
+    assert_int_equal(choose(SPEED_ZEROS, BYTES, 1e14), SL_CODEC_NONE);
+}
+
+static void a_slow_target_makes_coding_pay(void **state)
+{
+    (void)state;
+    assert_int_not_equal(choose(SPEED_TEXT, BYTES, 2e7), SL_CODEC_NONE);
+    assert_int_not_equal(choose(SPEED_ZEROS, BYTES, 2e8), SL_CODEC_NONE);
+    assert_int_not_equal(choose(SPEED_NUMERIC, BYTES, 1e7), SL_CODEC_NONE);
+}
+
+/* The slower the target, the more a small result is worth. */
+static void slower_targets_get_smaller_results(void **state)
+{
+    static const double speeds[] = {2e9, 2e8, 2e7, 2e6, 2e5};
+    static uint8_t coded[1 << 17];
+    int last = 1 << 17;
+    (void)state;
+    for (size_t i = 0; i < sizeof(speeds) / sizeof(speeds[0]); i++) {
+        uint8_t c = choose(SPEED_TEXT, BYTES, speeds[i]);
+        assert_int_equal(codec_check(c), 0);
+        int made = codec_encode(c & SL_CODEC_ID_MASK, codec_preset(c), data,
+                                65536, coded, sizeof(coded));
+        assert_true(made > 0);
+        assert_true(made <= last + last / 20);
+        last = made;
+    }
+    assert_true(last < 65536 / 2);
+}
+
+static void any_bytes_of_any_size_get_an_answer(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < 70000; n = n * 5 / 4 + 1)
+        for (enum speed_class k = SPEED_ZEROS; k < SPEED_CLASSES; k++) {
+            struct codec_goal goal = goal_of(1e6);
+            codec_speeds_fill(k, data, BYTES);
+            uint8_t *exact = malloc(n ? n : 1);
+            assert_non_null(exact);
+            memcpy(exact, data + 3, n);
+            assert_int_equal(codec_check(codec_choose(exact, n, &goal)), 0);
+            free(exact);
+        }
+}
+
+static void small_savings_within_a_granule_are_none(void **state)
+{
+    struct codec_goal goal = goal_of(1e6);
+    (void)state;
+    goal.unit = 4096;
+    codec_speeds_fill(SPEED_TEXT, data, BYTES);
+    assert_int_equal(codec_choose(data, 4096, &goal), SL_CODEC_NONE);
+    assert_true(codec_rounded(&goal, 0.5) == 1.0);
+    goal.unit = 65536;
+    assert_true(codec_rounded(&goal, 0.5) == 0.5);
+    assert_true(codec_rounded(&goal, 0.51) == 0.5625);
+    assert_true(codec_rounded(&goal, 3.0) == 1.0);
+}
+
+/* ---- the file ---- */
+
+static char dir[] = "/tmp/test_codec_choose.XXXXXX";
+static char path[128];
+
+static void speeds_are_kept_in_a_file(void **state)
+{
+    const struct codec_speeds *s = codec_speeds_get();
+    struct codec_speeds again;
+    struct stat st;
+    (void)state;
+    assert_non_null(s);
+    assert_int_equal(stat(path, &st), 0); /* main named it before */
+    memset(&again, 0, sizeof(again));
+    assert_int_equal(codec_speeds_load(path, &again), 0);
+    assert_memory_equal(&again, s, sizeof(again));
+    assert_int_equal(codec_speeds_load("/nonexistent/codecs", &again),
+                     SL_ENOENT);
+}
+
+static void every_codec_has_a_speed(void **state)
+{
+    const struct codec_speeds *s = codec_speeds_get();
+    (void)state;
+    for (unsigned id = 1; id < SL_CODECS; id++)
+        for (int p = 0; p < 3 && codec_find(id); p++)
+            for (enum speed_class k = SPEED_ZEROS; k < SPEED_CLASSES; k++) {
+                const struct codec_speed *v = &s->of[id][p][k];
+                assert_true(v->encode_ns > 0.0f && v->decode_ns > 0.0f);
+                assert_true(v->stored > 0.0f && v->stored < 1.3f);
+            }
+}
+
+static void a_damaged_file_is_refused(void **state)
+{
+    struct codec_speeds again;
+    uint8_t bytes[8192];
+    (void)state;
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    size_t n = fread(bytes, 1, sizeof(bytes), f);
+    fclose(f);
+    assert_in_range(n, 100, sizeof(bytes) - 1);
+    for (size_t at = 0; at < n + 1; at += 41) {
+        char other[160];
+        snprintf(other, sizeof(other), "%s/damaged", dir);
+        f = fopen(other, "wb");
+        assert_non_null(f);
+        if (at < n)
+            bytes[at] ^= 4;
+        assert_int_equal(fwrite(bytes, 1, at < n ? n : n - 1, f),
+                         at < n ? n : n - 1);
+        fclose(f);
+        if (at < n)
+            bytes[at] ^= 4;
+        assert_int_equal(codec_speeds_load(other, &again), SL_ECORRUPT);
+        unlink(other);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(speeds_are_kept_in_a_file),
+        cmocka_unit_test(every_codec_has_a_speed),
+        cmocka_unit_test(a_damaged_file_is_refused),
+        cmocka_unit_test(incompressible_bytes_are_left),
+        cmocka_unit_test(a_fast_target_takes_text_raw),
+        cmocka_unit_test(a_slow_target_makes_coding_pay),
+        cmocka_unit_test(slower_targets_get_smaller_results),
+        cmocka_unit_test(any_bytes_of_any_size_get_an_answer),
+        cmocka_unit_test(small_savings_within_a_granule_are_none),
+    };
+    data = malloc(BYTES);
+    if (!data || !mkdtemp(dir))
+        return 1;
+    snprintf(path, sizeof(path), "%s/codecs", dir);
+    if (codec_speeds_file(path))
+        return 1;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    unlink(path);
+    rmdir(dir);
+    free(data);
+    return failed;
+}
