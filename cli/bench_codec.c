@@ -7,6 +7,7 @@
 #include "codec/choose.h"
 #include "codec/speed.h"
 #include "out.h"
+#include "sluice/sluice.h"
 
 #include <glob.h>
 #include <jansson.h>
@@ -18,7 +19,7 @@
 #define UNIT 65536u
 #define SET_BYTES (4u << 20)          /* of each kind of data */
 #define PUT_BYTES (1u << 20)          /* dynamic chooses once for each */
-#define ENOUGH_NS UINT64_C(200000000) /* for one codec on one set */
+#define ENOUGH_NS UINT64_C(100000000) /* for one codec on one set */
 #define GRANULE 4096u
 #define SETTINGS (1u + (SL_CODECS - 1u) * 3u)
 
@@ -212,7 +213,7 @@ static void report_choice(struct bench *b, const struct set *s, double gbps,
     name_of(pair[0], best);
     name_of(pair[1], chosen);
     if (!b->json) {
-        printf("%-8s %5.1f GB/s  best %-15s %8.3f ns/B  dynamic %-15s %8.3f "
+        printf("%-8s %5.2f GB/s  best %-15s %8.3f ns/B  dynamic %-15s %8.3f "
                "ns/B  ratio %5.3f  looking %.1f %%\n",
                s->name, gbps, best, cost[0], chosen, cost[1], ratio,
                100.0 * cost[2] / cost[1]);
