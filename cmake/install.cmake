@@ -14,6 +14,7 @@ endforeach()
 # The libraries by name: their own .pc files ask for more than a shared one
 # needs (hwloc's for libudev's headers).
 set(libraries ${DEPS_LIBRARIES} ${SLUICE_CODEC_LIBS})
+list(REMOVE_DUPLICATES libraries)
 list(TRANSFORM libraries PREPEND -l OUTPUT_VARIABLE SLUICE_PC_LIBS)
 list(JOIN SLUICE_PC_LIBS " " SLUICE_PC_LIBS)
 file(RELATIVE_PATH SLUICE_PC_UP /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
