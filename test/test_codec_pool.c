@@ -25,7 +25,7 @@ struct tally {
 struct work {
     struct codec_job job;
     struct tally *tally;
-    struct pool *pool;
+    struct codec_pool *pool;
     uint8_t coded[2 * BYTES], again[BYTES];
     unsigned steps;
     int wrong;
@@ -78,7 +78,7 @@ static void step(struct codec_job *j)
                                 .room = BYTES,
                                 .done = step,
                                 .user = w};
-        if (pool_submit(w->pool, j) == 0)
+        if (codec_pool_submit(w->pool, j) == 0)
             return;
     }
     w->wrong = j->result != 0 || memcmp(text, w->again, BYTES) != 0;
@@ -87,14 +87,14 @@ static void step(struct codec_job *j)
 
 static void every_job_comes_back_once(void **state)
 {
-    struct pool *p;
+    struct codec_pool *p;
     struct tally t;
     struct work *w = calloc(JOBS, sizeof(*w));
     (void)state;
     assert_non_null(w);
     tally_open(&t);
-    assert_int_equal(pool_create(4, 0, &p), 0);
-    assert_int_equal(pool_threads(p), 4);
+    assert_int_equal(codec_pool_create(4, 0, &p), 0);
+    assert_int_equal(codec_pool_threads(p), 4);
     for (unsigned i = 0; i < JOBS; i++) {
         uint8_t id = (uint8_t)(i % SL_CODECS);
         if (!codec_find(id))
@@ -110,10 +110,10 @@ static void every_job_comes_back_once(void **state)
                                       .room = 2 * BYTES,
                                       .done = step,
                                       .user = &w[i]};
-        assert_int_equal(pool_submit(p, &w[i].job), 0);
+        assert_int_equal(codec_pool_submit(p, &w[i].job), 0);
     }
     tally_wait(&t, &t.done, JOBS);
-    pool_destroy(p);
+    codec_pool_destroy(p);
     assert_int_equal(t.done, JOBS);
     for (unsigned i = 0; i < JOBS; i++) {
         assert_int_equal(w[i].steps, 2);
@@ -143,38 +143,38 @@ static void held(struct codec_job *j)
 
 static void a_full_queue_says_try_again(void **state)
 {
-    struct pool *p;
+    struct codec_pool *p;
     struct tally t;
     struct codec_job jobs[4];
     (void)state;
     tally_open(&t);
-    assert_int_equal(pool_create(1, 2, &p), 0);
+    assert_int_equal(codec_pool_create(1, 2, &p), 0);
     for (unsigned i = 0; i < 4; i++)
         jobs[i] = (struct codec_job){
             .work = CODEC_CALL, .call = hold, .done = held, .user = &t};
-    assert_int_equal(pool_submit(p, &jobs[0]), 0);
+    assert_int_equal(codec_pool_submit(p, &jobs[0]), 0);
     tally_wait(&t, &t.held, 1); /* the only thread has it */
-    assert_int_equal(pool_submit(p, &jobs[1]), 0);
-    assert_int_equal(pool_submit(p, &jobs[2]), 0);
-    assert_int_equal(pool_submit(p, &jobs[3]), SL_EAGAIN);
+    assert_int_equal(codec_pool_submit(p, &jobs[1]), 0);
+    assert_int_equal(codec_pool_submit(p, &jobs[2]), 0);
+    assert_int_equal(codec_pool_submit(p, &jobs[3]), SL_EAGAIN);
     tally_release(&t);
     tally_wait(&t, &t.done, 3);
-    assert_int_equal(pool_submit(p, &jobs[3]), 0);
+    assert_int_equal(codec_pool_submit(p, &jobs[3]), 0);
     tally_wait(&t, &t.done, 4);
-    pool_destroy(p);
+    codec_pool_destroy(p);
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(jobs[i].result, -7);
 }
 
 static void the_end_does_what_is_queued(void **state)
 {
-    struct pool *p;
+    struct codec_pool *p;
     struct tally t;
     struct work *w = calloc(JOBS, sizeof(*w));
     (void)state;
     assert_non_null(w);
     tally_open(&t);
-    assert_int_equal(pool_create(2, 0, &p), 0);
+    assert_int_equal(codec_pool_create(2, 0, &p), 0);
     for (unsigned i = 0; i < JOBS; i++) {
         w[i].tally = &t;
         w[i].pool = p; /* `step` submits once more, also during the end */
@@ -185,23 +185,23 @@ static void the_end_does_what_is_queued(void **state)
                                       .room = 2 * BYTES,
                                       .done = step,
                                       .user = &w[i]};
-        assert_int_equal(pool_submit(p, &w[i].job), 0);
+        assert_int_equal(codec_pool_submit(p, &w[i].job), 0);
     }
-    pool_destroy(p);
+    codec_pool_destroy(p);
     assert_int_equal(t.done, JOBS);
     free(w);
 }
 
 static void a_pool_starts_and_stops_idle(void **state)
 {
-    struct pool *p;
+    struct codec_pool *p;
     (void)state;
     for (int i = 0; i < 50; i++) {
-        assert_int_equal(pool_create(0, 0, &p), 0);
-        assert_in_range(pool_threads(p), 1, 8);
-        pool_destroy(p);
+        assert_int_equal(codec_pool_create(0, 0, &p), 0);
+        assert_in_range(codec_pool_threads(p), 1, 8);
+        codec_pool_destroy(p);
     }
-    pool_destroy(NULL);
+    codec_pool_destroy(NULL);
 }
 
 int main(void)

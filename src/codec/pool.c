@@ -9,7 +9,7 @@
 
 #define THREADS_MAX 8
 
-struct pool {
+struct codec_pool {
     pthread_mutex_t lock;
     pthread_cond_t work; /* something is queued, or the end */
     struct codec_job *head, *tail;
@@ -36,7 +36,7 @@ void codec_work_run(struct codec_job *j)
 
 /* The next job; null: the end. A job that runs may still submit in its `done`,
  * so the end is when none runs either. Under the lock. */
-static struct codec_job *take(struct pool *p)
+static struct codec_job *take(struct codec_pool *p)
 {
     while (!p->head) {
         if (p->stop && p->running == 0) {
@@ -56,7 +56,7 @@ static struct codec_job *take(struct pool *p)
 
 static void *serve(void *user)
 {
-    struct pool *p = user;
+    struct codec_pool *p = user;
     pthread_mutex_lock(&p->lock);
     for (;;) {
         struct codec_job *j = take(p);
@@ -72,7 +72,7 @@ static void *serve(void *user)
     return NULL;
 }
 
-int pool_submit(struct pool *p, struct codec_job *j)
+int codec_pool_submit(struct codec_pool *p, struct codec_job *j)
 {
     j->next = NULL;
     pthread_mutex_lock(&p->lock);
@@ -93,7 +93,7 @@ int pool_submit(struct pool *p, struct codec_job *j)
     return 0;
 }
 
-uint32_t pool_threads(const struct pool *p)
+uint32_t codec_pool_threads(const struct codec_pool *p)
 {
     return p->n;
 }
@@ -106,11 +106,12 @@ static uint32_t usual_threads(void)
     return cpus > 1 ? (uint32_t)cpus : 1u;
 }
 
-int pool_create(uint32_t threads, uint32_t depth, struct pool **out)
+int codec_pool_create(uint32_t threads, uint32_t depth, struct codec_pool **out)
 {
     if (!threads)
         threads = usual_threads();
-    struct pool *p = calloc(1, sizeof(*p) + threads * sizeof(p->thread[0]));
+    struct codec_pool *p =
+        calloc(1, sizeof(*p) + threads * sizeof(p->thread[0]));
     if (!p)
         return SL_ENOMEM;
     pthread_mutex_init(&p->lock, NULL);
@@ -122,14 +123,14 @@ int pool_create(uint32_t threads, uint32_t depth, struct pool **out)
         p->n++;
     }
     if (p->n < threads) {
-        pool_destroy(p);
+        codec_pool_destroy(p);
         return SL_EAGAIN;
     }
     *out = p;
     return 0;
 }
 
-void pool_destroy(struct pool *p)
+void codec_pool_destroy(struct codec_pool *p)
 {
     if (!p)
         return;

@@ -4,7 +4,7 @@
  * Threads that code and decode, so that a worker is never held up by a slow
  * codec.
  *
- * A job is the submitter's memory from pool_submit until its `done` is called,
+ * A job is the submitter's memory from codec_pool_submit until its `done` is called,
  * on a thread of the pool; `done` posts a message to who waits. The queue is
  * first in, first out, and bounded: a full one is SL_EAGAIN.
  */
@@ -13,7 +13,7 @@
 
 #include "codec/codec.h"
 
-struct pool;
+struct codec_pool;
 
 enum codec_work { CODEC_ENCODE, CODEC_DECODE, CODEC_CALL };
 
@@ -37,13 +37,14 @@ struct codec_job {
 
 /** `threads` 0: half of the CPUs, 1 to 8. `depth`: jobs that wait, 0: no
  *  bound. SL_ENOMEM, SL_EAGAIN (no thread can be started). */
-int pool_create(uint32_t threads, uint32_t depth, struct pool **out);
+int codec_pool_create(uint32_t threads, uint32_t depth,
+                      struct codec_pool **out);
 /** Does what is queued, then stops; null is allowed. Nobody submits any more,
  *  but for a `done`. */
-void pool_destroy(struct pool *p);
+void codec_pool_destroy(struct codec_pool *p);
 /** Any thread. SL_EAGAIN: the queue is full, `done` is not called. */
-int pool_submit(struct pool *p, struct codec_job *j);
-uint32_t pool_threads(const struct pool *p);
+int codec_pool_submit(struct codec_pool *p, struct codec_job *j);
+uint32_t codec_pool_threads(const struct codec_pool *p);
 /** Does the work of a job on this thread and sets result and ns; `done` is not
  *  called. */
 void codec_work_run(struct codec_job *j);
