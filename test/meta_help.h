@@ -199,6 +199,26 @@ static HELP_UNUSED int submit_wait(struct meta *m, struct job *j)
     return j->code;
 }
 
+/* Tags 0 to n - 1, which blobs need. */
+static HELP_UNUSED void help_tags(struct meta *m, uint64_t n)
+{
+    for (uint64_t t = 0; t < n; t++) {
+        struct job j = {.c = {.op = META_PUT_TAG}};
+        j.c.blob.tag = t;
+        j.c.blob.name = "tag";
+        j.c.blob.name_len = 3;
+        assert_int_equal(submit_wait(m, &j), 0);
+    }
+}
+
+/* Brings all that was submitted to LMDB. */
+static HELP_UNUSED int help_flush(struct meta *m)
+{
+    struct job j = {.c = {.op = META_FLUSH}};
+
+    return submit_wait(m, &j);
+}
+
 /* ---- blobs whose whole record follows from (tag, number, version) ---- */
 
 #define PATTERN_STORED 4096u

@@ -280,6 +280,13 @@ static void load(struct meta *m)
     assert_int_equal(found.wrong, 0);
 }
 
+static void load_blobs(struct meta *m)
+{
+    memset(&found, 0, sizeof found);
+    assert_int_equal(meta_load(m, NULL, on_blob, &found), 0);
+    assert_int_equal(found.wrong, 0);
+}
+
 static void put_tag(struct job *j, uint64_t tag)
 {
     memset(&j->c, 0, sizeof j->c);
@@ -331,6 +338,14 @@ static int count_sync(void *user)
     return sync_code;
 }
 
+static struct meta *open_tags(const char *dir, uint64_t map_bytes)
+{
+    struct meta *m = open_meta(dir, map_bytes);
+
+    help_tags(m, TAGS);
+    return m;
+}
+
 static void changes_of_four_threads_arrive_whole(void **state)
 {
     static struct producer p[TAGS];
@@ -342,6 +357,7 @@ static void changes_of_four_threads_arrive_whole(void **state)
 
     syncs = 0;
     assert_int_equal(meta_open(&c, &m), 0);
+    help_tags(m, TAGS);
     for (uint64_t t = 0; t < TAGS; t++) {
         p[t].m = m;
         p[t].batch = &batch;
@@ -372,7 +388,7 @@ static void close_commits_what_is_queued(void **state)
 {
     struct batch batch = BATCH_INIT;
     struct job *jobs = jobs_make(2000, 1);
-    struct meta *m = open_meta(*state, 0);
+    struct meta *m = open_tags(*state, 0);
 
     for (unsigned i = 0; i < 2000; i++) {
         pattern_put(&jobs[i], 1, i, 1, 1);
@@ -391,7 +407,7 @@ static void changes_of_one_blob_apply_in_order(void **state)
 {
     struct batch batch = BATCH_INIT;
     struct job *jobs = jobs_make(600, 3);
-    struct meta *m = open_meta(*state, 0);
+    struct meta *m = open_tags(*state, 0);
 
     /* Blob 0 ends put, blob 1 deleted, blob 2 put behind a tag's delete. */
     for (unsigned i = 0; i < 600; i++) {
@@ -399,11 +415,11 @@ static void changes_of_one_blob_apply_in_order(void **state)
         if (i % 3 == 1 && i >= 300)
             jobs[i].c.op = META_DEL_BLOB;
         if (i % 3 == 2 && i < 597)
-            jobs[i].c.op = META_DEL_TAG;
+            jobs[i].c.op = i % 2 ? META_DEL_TAG : META_PUT_TAG;
         batch_submit(&batch, m, &jobs[i]);
     }
     batch_wait(&batch);
-    load(m);
+    load_blobs(m);
     assert_int_equal(found.blobs, 2);
     assert_int_equal(found.version[2][0], 598);
     assert_int_equal(found.version[2][2], 600);
@@ -441,7 +457,7 @@ static void map_that_is_too_small_grows(void **state)
 {
     struct batch batch = BATCH_INIT;
     struct job *jobs = jobs_make(NUMBERS, 20);
-    struct meta *m = open_meta(*state, 1);
+    struct meta *m = open_tags(*state, 1);
 
     for (unsigned i = 0; i < NUMBERS; i++) {
         pattern_put(&jobs[i], 0, i, 1, 20);
@@ -466,6 +482,7 @@ static void failed_sync_fails_its_group_only(void **state)
     struct meta *m;
 
     assert_int_equal(meta_open(&c, &m), 0);
+    help_tags(m, 1);
     sync_code = SL_EIO;
     pattern_put(&j, 0, 0, 1, 1);
     j.c.sync = 1;
@@ -486,7 +503,7 @@ static void change_that_breaks_a_rule_is_einval_alone(void **state)
 {
     struct batch batch = BATCH_INIT;
     struct job *jobs = jobs_make(3, 1);
-    struct meta *m = open_meta(*state, 0);
+    struct meta *m = open_tags(*state, 0);
 
     for (unsigned i = 0; i < 3; i++)
         pattern_put(&jobs[i], 0, i, 1, 1);
@@ -515,7 +532,7 @@ static void callback_ends_the_load(void **state)
 {
     struct meta_extent e[1];
     struct job j = {.extents = e};
-    struct meta *m = open_meta(*state, 0);
+    struct meta *m = open_tags(*state, 0);
     unsigned n = 0;
 
     for (unsigned i = 0; i < 5; i++) {
@@ -534,12 +551,15 @@ static uint64_t model[TAGS][NUMBERS];
 static void random_change(struct job *j, uint64_t version)
 {
     uint64_t tag = help_random(TAGS), number = help_random(300);
-    uint64_t dice = help_random(1000);
+    uint64_t dice = help_random(1000), was = model[tag][number];
 
     pattern_put(j, tag, number, version,
                 (uint32_t)help_random(dice < 100 ? 600 : 4));
     model[tag][number] = version;
-    if (dice >= 996) {
+    if (dice >= 998) {
+        put_tag(j, tag); /* which is there */
+        model[tag][number] = was;
+    } else if (dice >= 996) {
         j->c.op = META_DEL_TAG;
         memset(model[tag], 0, sizeof model[tag]);
     } else if (dice >= 600) {
@@ -559,11 +579,17 @@ static void random_changes_and_reopens_follow_a_model(void **state)
     for (unsigned r = 0; r < ROUNDS; r++) {
         struct batch batch = BATCH_INIT;
         struct meta *m = open_meta(*state, 1);
-        load(m);
+        load_blobs(m);
         assert_memory_equal(found.version, model, sizeof model);
-        for (unsigned i = 0; i < BURST; i++) {
+        help_tags(m, TAGS);
+        for (unsigned i = 0; i + 1 < BURST; i++) {
             random_change(&jobs[i], version++);
             batch_submit(&batch, m, &jobs[i]);
+            if (jobs[i].c.op == META_DEL_TAG) { /* and there again */
+                uint64_t tag = jobs[i++].c.blob.tag;
+                put_tag(&jobs[i], tag);
+                batch_submit(&batch, m, &jobs[i]);
+            }
             if (help_random(40) == 0)
                 batch_wait(&batch);
         }

@@ -259,6 +259,125 @@ static void deleted_blobs_stay_deleted(void **state)
     remove_dir(dir);
 }
 
+/* What an overwrite replaces is taken until the metadata has the change; a put
+ * that finds no room brings that about. */
+static void overwriting_for_ever_needs_bounded_space(void **state)
+{
+    (void)state;
+    char dir[64];
+    uint64_t tag = 0;
+    make_dir(dir, sizeof(dir));
+    struct sl_config c = small_config();
+    c.data_dir = dir;
+    c.file_bytes = MIB;
+    c.flush_ms = 3600000;
+    struct sl_runtime *rt = open_store(&c);
+    assert_int_equal(sl_tag(rt, "t", &tag), 0);
+    for (unsigned i = 0; i < 1000; i++)
+        put_one(rt, tag, i % 4u, 1u + i % 2u);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(check_one(rt, tag, i), 0);
+    for (unsigned i = 0; i < 300; i++) { /* the same by deletes */
+        put_one(rt, tag, 9, 1);
+        assert_int_equal(sl_del(rt, tag, "blob-9"), 0);
+    }
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
+static void overwrite_for_ever(const char *dir, int out)
+{
+    struct sl_config c = small_config();
+    struct sl_runtime *rt;
+    uint64_t tag;
+    c.data_dir = dir;
+    c.file_bytes = MIB / 2u;
+    if (sl_open(&c, &rt) || sl_tag(rt, "t", &tag))
+        _exit(8);
+    for (unsigned i = 0;; i++) {
+        put_one(rt, tag, i % 8u, 1);
+        if (i % 16u == 15u && sl_del(rt, tag, "blob-7"))
+            _exit(6);
+        if (write(out, &i, sizeof(i)) != sizeof(i))
+            _exit(7);
+    }
+}
+
+/* Space that a record on disk names is not given to others: each blob has its
+ * own bytes after any kill. */
+static void overwritten_blobs_survive_kills(void **state)
+{
+    (void)state;
+    char dir[64];
+    uint64_t tag = 0, seed = test_seed("overwritten");
+    make_dir(dir, sizeof(dir));
+    for (int round = 0; round < 6; round++) {
+        unsigned acks = 20u + (unsigned)(test_random(&seed) % 300u), last = 0;
+        int fd[2];
+        assert_int_equal(pipe(fd), 0);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+            overwrite_for_ever(dir, fd[1]);
+        close(fd[1]);
+        for (unsigned n = 0; n < acks; n++)
+            assert_int_equal(read(fd[0], &last, sizeof(last)), sizeof(last));
+        kill(pid, SIGKILL);
+        assert_true(waitpid(pid, NULL, 0) == pid);
+        close(fd[0]);
+        struct sl_config c = small_config();
+        c.data_dir = dir;
+        struct sl_runtime *rt = open_store(&c);
+        assert_int_equal(sl_tag_find(rt, "t", &tag), 0);
+        for (unsigned i = 0; i < 7; i++)
+            assert_int_equal(check_one(rt, tag, i), 0);
+        assert_int_equal(sl_close(rt), 0);
+    }
+    remove_dir(dir);
+}
+
+static uint64_t file_used(struct sl_runtime *rt)
+{
+    struct sl_tier_info t[4];
+    int n = sl_tiers(rt, t, 4);
+    for (int i = 0; i < n && i < 4; i++)
+        if (strcmp(t[i].kind, "file") == 0)
+            return t[i].used;
+    return 0;
+}
+
+static void periodic_flush_keeps_volatile_blobs(void **state)
+{
+    (void)state;
+    char dir[64];
+    uint64_t tag = 0;
+    make_dir(dir, sizeof(dir));
+    struct sl_config c = small_config();
+    c.data_dir = dir;
+    c.flush_all_ms = 1;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct sl_runtime *rt = open_store(&c);
+        if (sl_tag(rt, "t", &tag))
+            _exit(8);
+        put_one(rt, tag, 1, 0);
+        struct sl_stat s = {0};
+        while (!s.persist)
+            if (sl_stat(rt, tag, "blob-1", &s))
+                _exit(7);
+        _exit(file_used(rt) ? 0 : 6); /* no close */
+    }
+    int status = 1;
+    assert_true(waitpid(pid, &status, 0) == pid);
+    assert_int_equal(status, 0);
+    struct sl_runtime *rt = open_store(&c);
+    assert_int_equal(sl_tag_find(rt, "t", &tag), 0);
+    assert_int_equal(check_one(rt, tag, 1), 0);
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +388,9 @@ int main(void)
         cmocka_unit_test(a_second_owner_is_refused),
         cmocka_unit_test(another_version_is_refused_untouched),
         cmocka_unit_test(deleted_blobs_stay_deleted),
+        cmocka_unit_test(overwriting_for_ever_needs_bounded_space),
+        cmocka_unit_test(overwritten_blobs_survive_kills),
+        cmocka_unit_test(periodic_flush_keeps_volatile_blobs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

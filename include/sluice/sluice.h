@@ -74,6 +74,11 @@ struct sl_config {
     /* Operations that the log of each lane remembers (sl_events): a power of
      * two, 4096; 32 bytes each. SL_NONE: no log. */
     uint64_t events;
+    /* With data_dir: after this a put of level 1 survives a power cut too
+     * (without it a crash of the process only): 1000 ms */
+    uint32_t flush_ms;
+    /* With data_dir: as sl_flush, volatile blobs too, this often: 0, never */
+    uint32_t flush_all_ms;
 };
 #define SL_NONE (~UINT64_C(0))
 
@@ -102,9 +107,12 @@ SL_API int sl_close(struct sl_runtime *rt);
 /** How a put is to be kept; null: all defaults. `size` first. */
 struct sl_put_opts {
     size_t size;
-    uint32_t flags;   /* SL_F_REPLACE */
-    float score;      /* 0.0 to 1.0 (1.0: fastest tier), -1: automatic */
-    uint8_t persist;  /* 0 volatile, 1 process crash, 2 power cut */
+    uint32_t flags; /* SL_F_REPLACE */
+    float score;    /* 0.0 to 1.0 (1.0: fastest tier), -1: automatic */
+    /* 0: volatile. 1: survives the end of the process, however it comes. 2:
+     * survives a power cut. A blob keeps the highest level it was put with; a
+     * delete is as durable as what it deletes. */
+    uint8_t persist;
     uint8_t codec;    /* 0 */
     uint16_t context; /* kept with the blob */
 };
@@ -242,7 +250,8 @@ SL_API void sl_events_close(struct sl_event_cursor *c);
 SL_API int sl_events(struct sl_runtime *rt, struct sl_event_cursor *c,
                      struct sl_event *out, size_t n, uint64_t *lost);
 
-/** Moves volatile bytes to the persistent tier and syncs. */
+/** Moves volatile bytes to the persistent tier and brings all that was
+ *  acknowledged before to stable storage. */
 SL_API int sl_flush(struct sl_runtime *rt);
 
 /* ---- futures ---- */

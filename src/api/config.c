@@ -9,6 +9,7 @@
 #define MAX_WORKERS 256u
 #define MAX_LANES 1024u
 #define MAX_SPIN_US 1000000u
+#define MAX_FLUSH_MS 86400000u
 #define MIN_ARENA (UINT64_C(1) << 17) /* what arena_create takes */
 #define MAX_ARENA (UINT64_C(1) << SL_VALUE_BITS)
 #define MAX_EVENTS (UINT64_C(1) << 24)
@@ -44,6 +45,8 @@ void sl_config_init(struct sl_config *c)
         c->file_bytes = UINT64_C(64) << 30;
     if (!c->events)
         c->events = 4096;
+    if (!c->flush_ms && c->data_dir)
+        c->flush_ms = 1000;
     if (!c->timeout_ns)
         c->timeout_ns = UINT64_C(30000000000);
 }
@@ -91,10 +94,24 @@ static int check_tiers(const struct sl_config *c)
     return 0;
 }
 
+static int check_flush(const struct sl_config *c)
+{
+    if (c->flush_ms > MAX_FLUSH_MS)
+        return wrong("flush_ms", "more than a day");
+    if (c->flush_all_ms > MAX_FLUSH_MS)
+        return wrong("flush_all_ms", "more than a day");
+    if (!c->data_dir && (c->flush_ms || c->flush_all_ms))
+        return wrong(c->flush_ms ? "flush_ms" : "flush_all_ms",
+                     "needs data_dir");
+    return 0;
+}
+
 int config_check(const struct sl_config *c)
 {
     int rc = check_threads(c);
-    return rc ? rc : check_tiers(c);
+    if (!rc)
+        rc = check_tiers(c);
+    return rc ? rc : check_flush(c);
 }
 
 /* ---- the runtime's copy ---- */

@@ -85,7 +85,9 @@ static int start(struct sl_runtime *rt)
         rc = start_modules(rt);
     if (!rc)
         rc = workers_start(rt->workers, rt->store);
-    return rc ? rc : device_attach(rt, "host", &rt->host);
+    if (!rc)
+        rc = device_attach(rt, "host", &rt->host);
+    return rc ? rc : flusher_start(rt);
 }
 
 /* ---- end ---- */
@@ -177,6 +179,7 @@ int sl_close(struct sl_runtime *rt)
     int flushed, drained;
     if (!rt)
         return SL_EINVAL;
+    flusher_stop(rt);
     flushed = rt->config.data_dir ? sl_flush(rt) : 0;
     gate_close(&rt->gate);
     set_states(rt, SL_CHANNEL_STOPPING);

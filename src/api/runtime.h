@@ -29,6 +29,14 @@ struct sl_device {
     char name[96];
 };
 
+/* flush.c: the periodic flush, when one is configured. */
+struct flusher {
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards stop */
+    pthread_cond_t wake;
+    int stop, runs;
+};
+
 struct sl_runtime {
     struct sl_config config; /* complete; data_dir and file_path are ours */
     struct arena *arena;
@@ -42,6 +50,7 @@ struct sl_runtime {
     struct sl_device *devices;
     struct sl_device *lost; /* tasks were not finished when they closed */
     struct gate gate;
+    struct flusher flusher;
     struct sl_runtime *left; /* of those that could not be taken apart */
     uint32_t refs; /* atomic: the runtime's own, and one for each future */
 };
@@ -52,6 +61,11 @@ int config_check(const struct sl_config *c);
  *  strings are copied too. SL_ECONFIG, SL_ENOMEM. */
 int config_copy(const struct sl_config *from, struct sl_config *to);
 void config_free(struct sl_config *c);
+
+/** SL_ENOMEM. The runtime works already. */
+int flusher_start(struct sl_runtime *rt);
+/** Waits for a flush under way. */
+void flusher_stop(struct sl_runtime *rt);
 
 /** Makes a device with its channel, served by the workers. Under the lock. */
 int device_attach(struct sl_runtime *rt, const char *name,

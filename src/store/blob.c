@@ -43,6 +43,16 @@ void extent_free(struct shard *sh, const struct extent *e)
     chunk_unref(sh->env.cache, e->loc); /* readers may still hold it */
 }
 
+/* An extent that the blob has no more. */
+static void blob_drop(struct shard *sh, const struct blob *b,
+                      const struct extent *e)
+{
+    if (b->recorded && e->target != TARGET_PINNED)
+        settle_unit(sh, e);
+    else
+        extent_free(sh, e);
+}
+
 uint32_t blob_seek(const struct blob *b, uint64_t at)
 {
     uint32_t lo = 0, hi = b->n;
@@ -120,7 +130,7 @@ void blob_publish(struct shard *sh, struct blob *b, struct merged *m)
             k++;
         if (k == m->n || m->ext[k].loc != e->loc ||
             m->ext[k].target != e->target)
-            extent_free(sh, e);
+            blob_drop(sh, b, e);
     }
     if (b->ext != &b->one)
         free(b->ext);
@@ -245,7 +255,7 @@ void blob_destroy(struct shard *sh, struct blob *b)
     if (b->version > sh->last_version)
         sh->last_version = b->version;
     for (uint32_t i = 0; i < b->n; i++)
-        extent_free(sh, &b->ext[i]);
+        blob_drop(sh, b, &b->ext[i]);
     table_remove(&sh->index, b);
     blob_rest(sh, b);
     tag_unlink(sh, b);

@@ -155,6 +155,13 @@ static void flush_waited(struct sl_task *t, int code)
     flush_step_done(t->state);
 }
 
+/* Looks at the blob in hand again, after what else the worker has to do. */
+static void flush_later(struct flush *f)
+{
+    f->again.run = flush_again;
+    f->sh->env.post(f->sh->env.runtime, f->sh->id, &f->again);
+}
+
 static void flush_moved(void *user, int code)
 {
     struct flush *f = user;
@@ -162,15 +169,14 @@ static void flush_moved(void *user, int code)
     if (now && !f->starving_ns)
         f->starving_ns = now;
     if (now && now - f->starving_ns < FLUSH_STARVE_NS) {
-        f->again.run = flush_again;
-        f->sh->env.post(f->sh->env.runtime, f->sh->id, &f->again);
+        flush_later(f);
         return;
     }
     if (!now)
         f->starving_ns = 0;
-    if (code) {
-        f->next++; /* this blob stays as it is */
-        if (code != SL_ENOTAG && !f->code)
+    if (code && code != SL_ENOTAG) { /* a dead tag: see flush_step */
+        f->next++;                   /* this blob stays as it is */
+        if (!f->code)
             f->code = code;
     }
     flush_step_done(f);
@@ -195,6 +201,10 @@ static int flush_step(struct flush *f)
         f->waiter.done = flush_waited;
         f->waiter.state = f;
         blob_wait(f->sh, b, &f->waiter);
+        return 1;
+    }
+    if (b->tag->dead) { /* it goes, or the delete fails and it stays */
+        flush_later(f);
         return 1;
     }
     int rc = update_persist(f->sh, b, flush_moved, f);
@@ -248,9 +258,23 @@ static int flush_part(struct scatter *s, struct shard *sh)
     return TASK_LATER;
 }
 
+static void flush_settled(void *user, int code)
+{
+    struct scatter *s = user;
+    int rc = (int)s->to[0].v[0];
+    s->origin->env.finish(s->task, rc ? rc : code);
+    free(s);
+}
+
 static void flush_end(struct scatter *s, int code)
 {
-    s->origin->env.finish(s->task, code);
+    s->to[0].v[0] = (uint64_t)(int64_t)code;
+    s->kept = 1;
+    int rc = settle_all(s->origin, flush_settled, s);
+    if (!rc)
+        return;
+    s->kept = 0;
+    s->origin->env.finish(s->task, code ? code : rc);
 }
 
 int store_flush(struct sl_task *t, void *container)

@@ -1,206 +1,339 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file
- * Metadata of persistent blobs: group commit and loading.
- *
- * Locks: `lock` guards the queue and is held for a few instructions;
- * `env_lock` keeps a load and a commit apart, because the map may grow only
- * while no transaction is open. Neither is taken under the other.
+ * Metadata of persistent blobs: the committer.
  */
 #include "store/meta.h"
 
+#include "base/clock.h"
 #include "base/log.h"
-#include "store/meta_env.h"
-#include "store/meta_record.h"
+#include "store/meta_int.h"
 
-#include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Changes in one transaction: enough to spread the cost of a sync, few enough
- * that the first of them waits some milliseconds only. */
-#define GROUP_MAX 1024u
+#define DELAY_MS 1000u
+/* Between two tries of a commit that fails. */
+#define RETRY_NS UINT64_C(100000000)
 
-struct meta {
-    int (*sync)(void *user);
-    void *user;
-    pthread_mutex_t env_lock; /* guards env */
-    struct meta_env env;
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t wake;
-    struct meta_change *first, **tail;
-    int stop;
-    pthread_t thread;
-};
+/* ---- commit to LMDB ---- */
 
-/* ---- commit ---- */
-
-static int del_tag(const struct meta *m, MDB_txn *txn, uint64_t tag)
+static uint64_t delay_ns(const struct meta *m)
 {
-    uint8_t prefix[META_KEY_MAX];
-    size_t n = meta_key(tag, NULL, 0, prefix);
-    MDB_val key = {n, prefix}, data;
-    MDB_cursor *cur;
-    int rc = mdb_del(txn, m->env.tags, &key, NULL);
-
-    if (rc && rc != MDB_NOTFOUND)
-        return rc;
-    rc = mdb_cursor_open(txn, m->env.blobs, &cur);
-    if (rc)
-        return rc;
-    for (;;) {
-        key.mv_data = prefix;
-        key.mv_size = n;
-        rc = mdb_cursor_get(cur, &key, &data, MDB_SET_RANGE);
-        if (rc || key.mv_size < n || memcmp(key.mv_data, prefix, n) != 0)
-            break;
-        rc = mdb_cursor_del(cur, 0);
-        if (rc)
-            break;
-    }
-    mdb_cursor_close(cur);
-    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+    uint32_t ms = m->config.delay_ms ? m->config.delay_ms : DELAY_MS;
+    return (uint64_t)ms * 1000000u;
 }
 
-static int put_blob(const struct meta *m, MDB_txn *txn,
-                    const struct meta_blob *b, MDB_val *key)
+static int sync_data(struct meta *m)
 {
-    MDB_val data = {meta_blob_bound(b), NULL};
-    int rc = mdb_put(txn, m->env.blobs, key, &data, MDB_RESERVE);
-
+    int rc = m->config.sync ? m->config.sync(m->config.user) : SL_OK;
     if (!rc)
-        meta_blob_encode(b, data.mv_data);
+        m->unsynced = 0;
     return rc;
 }
 
-/* The result is LMDB's. */
-static int change_apply(const struct meta *m, MDB_txn *txn,
-                        const struct meta_change *c)
+static int apply(struct meta *m, struct apply *a)
+{
+    int rc;
+
+    a->env = &m->env;
+    a->log = &m->log;
+    a->reserve = &m->reserve;
+    pthread_mutex_lock(&m->env_lock);
+    rc = meta_apply(a);
+    pthread_mutex_unlock(&m->env_lock);
+    if (!rc)
+        log_restart(&m->log, m->env.generation);
+    return rc;
+}
+
+/* The log is empty: what was taken so far is in LMDB or has failed. */
+static void settle(struct meta *m)
+{
+    if (m->settled == m->last)
+        return;
+    /* Release; partner: meta_settled. */
+    __atomic_store_n(&m->settled, m->last, __ATOMIC_RELEASE);
+    if (m->config.settled)
+        m->config.settled(m->config.user);
+}
+
+/* LMDB gets the log, and `extra` behind it. */
+static int commit(struct meta *m, const struct meta_change *extra)
+{
+    struct apply a = {.extra = extra};
+    int rc = SL_OK;
+
+    if (!m->log.n && !extra && !m->stuck) {
+        settle(m);
+        return SL_OK;
+    }
+    m->last_ns = clock_ns();
+    if (m->unsynced || extra)
+        rc = sync_data(m);
+    if (!rc)
+        rc = apply(m, &a);
+    m->stuck = rc;
+    if (rc)
+        return rc;
+    if (m->reserve.gone)
+        reserve_restore(&m->reserve);
+    settle(m);
+    return SL_OK;
+}
+
+/* After a failure nothing may be appended before a commit has worked: LMDB may
+ * have the log as it was then, and would not look at it again. */
+static int unstick(struct meta *m)
+{
+    if (m->stuck && clock_ns() - m->last_ns >= RETRY_NS)
+        commit(m, NULL);
+    return m->stuck;
+}
+
+/* ---- a change as a frame ---- */
+
+static int put_check(struct meta *m, const struct meta_change *c)
+{
+    int rc = c->op == META_PUT_BLOB ? meta_blob_check(&c->blob)
+                                    : meta_tag_check(&c->blob);
+    if (rc) {
+        log_error("metadata: a change of tag %llu breaks the rules",
+                  (unsigned long long)c->blob.tag);
+        return rc;
+    }
+    if (c->op == META_PUT_BLOB && !tag_set_has(&m->tags, c->blob.tag))
+        return SL_ENOTAG;
+    return m->reserve.gone ? SL_ENOSPC : SL_OK;
+}
+
+static int is_large(const struct meta_change *c)
+{
+    return c->op == META_PUT_BLOB &&
+           meta_blob_bound(&c->blob) > LOG_PAYLOAD_MAX;
+}
+
+static int put_blob(struct meta *m, const struct meta_change *c)
+{
+    uint32_t bytes = (uint32_t)meta_blob_bound(&c->blob);
+    uint8_t *p = log_frame(&m->log, LOG_PUT_BLOB, bytes);
+
+    if (!p)
+        return SL_ENOMEM;
+    meta_blob_encode(&c->blob, p);
+    log_seal(&m->log);
+    return SL_OK;
+}
+
+static int put_bytes(struct meta *m, enum log_op op, const uint8_t *from,
+                     size_t bytes)
+{
+    uint8_t *p = log_frame(&m->log, op, (uint32_t)bytes);
+
+    if (!p)
+        return SL_ENOMEM;
+    memcpy(p, from, bytes);
+    log_seal(&m->log);
+    return SL_OK;
+}
+
+static int put_tag(struct meta *m, const struct meta_change *c)
+{
+    uint8_t record[META_TAG_MAX];
+    size_t n = meta_tag_encode(&c->blob, record);
+    int rc = tag_set_add(&m->tags, c->blob.tag);
+
+    return rc ? rc : put_bytes(m, LOG_PUT_TAG, record, n);
+}
+
+static int append(struct meta *m, const struct meta_change *c)
 {
     const struct meta_blob *b = &c->blob;
-    uint8_t text[META_KEY_MAX], record[META_TAG_MAX];
-    MDB_val key = {0, text}, data = {0, record};
+    uint8_t key[META_KEY_MAX];
     int rc;
 
     switch (c->op) {
     case META_PUT_BLOB:
-        key.mv_size = meta_key(b->tag, b->name, b->name_len, text);
-        return put_blob(m, txn, b, &key);
-    case META_DEL_BLOB:
-        key.mv_size = meta_key(b->tag, b->name, b->name_len, text);
-        rc = mdb_del(txn, m->env.blobs, &key, NULL);
-        return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+        rc = put_check(m, c);
+        return rc ? rc : put_blob(m, c);
     case META_PUT_TAG:
-        key.mv_size = meta_key(b->tag, NULL, 0, text);
-        data.mv_size = meta_tag_encode(b, record);
-        return mdb_put(txn, m->env.tags, &key, &data, 0);
-    case META_DEL_TAG:
-        return del_tag(m, txn, b->tag);
-    }
-    return EINVAL;
-}
-
-static int change_check(const struct meta_change *c)
-{
-    switch (c->op) {
-    case META_PUT_BLOB:
-        return meta_blob_check(&c->blob);
+        rc = put_check(m, c);
+        return rc ? rc : put_tag(m, c);
     case META_DEL_BLOB:
-    case META_PUT_TAG:
-        return meta_tag_check(&c->blob);
+        rc = meta_tag_check(b);
+        return rc ? rc
+                  : put_bytes(m, LOG_DEL_BLOB, key,
+                              meta_key(b->tag, b->name, b->name_len, key));
     case META_DEL_TAG:
+        tag_set_remove(&m->tags, b->tag);
+        return put_bytes(m, LOG_DEL_TAG, key, meta_key(b->tag, NULL, 0, key));
+    case META_FLUSH:
         return SL_OK;
     }
     return SL_EINVAL;
 }
 
-/* One transaction; mdb_txn_commit syncs. The result is LMDB's. */
-static int group_write(const struct meta *m, const struct meta_change *group)
-{
-    MDB_txn *txn;
-    int rc = mdb_txn_begin(m->env.env, NULL, 0, &txn);
+/* ---- a group ---- */
 
-    if (rc)
-        return rc;
-    for (const struct meta_change *c = group; c && !rc; c = c->next)
-        rc = change_apply(m, txn, c);
+/* The tags as they were before the group. */
+static void tags_undo(struct meta *m)
+{
+    for (unsigned i = m->n; i; i--) {
+        const struct meta_change *c = m->group[i - 1u];
+        if (c->op == META_DEL_TAG && c->had_tag)
+            tag_set_add(&m->tags, c->blob.tag); /* there was room for it */
+        if (c->op == META_PUT_TAG && !c->had_tag)
+            tag_set_remove(&m->tags, c->blob.tag);
+    }
+}
+
+/* Each change has its own code then. */
+static void group_append(struct meta *m)
+{
+    for (unsigned i = 0; i < m->n; i++) {
+        struct meta_change *c = m->group[i];
+        c->had_tag = tag_set_has(&m->tags, c->blob.tag);
+        c->code = append(m, c);
+    }
+}
+
+static int group_sync(struct meta *m)
+{
+    int named = 0, sync = 0, rc = SL_OK;
+
+    for (unsigned i = 0; i < m->n; i++) {
+        const struct meta_change *c = m->group[i];
+        named |= c->op == META_PUT_BLOB && !c->code;
+        sync |= c->sync && !c->code;
+    }
+    m->unsynced |= named;
+    if (!sync)
+        return SL_OK;
+    if (m->unsynced)
+        rc = sync_data(m);
+    return rc ? rc : log_sync(&m->log);
+}
+
+static int group_try(struct meta *m)
+{
+    struct log_place before = log_here(&m->log);
+    int rc;
+
+    group_append(m);
+    rc = log_write(&m->log);
     if (!rc)
-        return mdb_txn_commit(txn);
-    mdb_txn_abort(txn);
+        rc = group_sync(m);
+    if (!rc)
+        return SL_OK;
+    tags_undo(m);
+    if (log_undo(&m->log, &before))
+        m->stuck = rc; /* until a commit makes the log another one */
     return rc;
 }
 
-static int group_commit(struct meta *m, const struct meta_change *group)
+static int group_log(struct meta *m)
 {
-    int sync = 0, rc = SL_OK;
+    size_t before = m->log.used;
+    int rc = unstick(m);
 
-    for (const struct meta_change *c = group; c; c = c->next)
-        sync |= c->sync;
-    if (sync && m->sync)
-        rc = m->sync(m->user);
     if (rc)
         return rc;
-    pthread_mutex_lock(&m->env_lock);
-    do {
-        rc = m->env.broken ? EIO : group_write(m, group);
-    } while (rc == MDB_MAP_FULL && !meta_env_grow(&m->env));
-    pthread_mutex_unlock(&m->env_lock);
-    if (rc == EIO && meta_env_is_full(&m->env))
-        rc = ENOSPC;
-    if (rc)
-        rc = meta_env_fail(&m->env, "commit", rc) == SL_ENOSPC ? SL_ENOSPC
-                                                               : SL_EIO;
+    if (m->reserve.gone)
+        reserve_restore(&m->reserve);
+    if (!before)
+        m->old_ns = clock_ns();
+    /* Numbers are not kept by changes: who asks for the last one later gets a
+     * higher one, which is as good. Release; partner: meta_last. */
+    __atomic_store_n(&m->last, m->last + m->n, __ATOMIC_RELEASE);
+    rc = group_try(m);
+    /* A commit frees the part of the file that is there. */
+    if (rc == SL_ENOSPC && before && !commit(m, NULL))
+        rc = group_try(m);
     return rc;
 }
 
-static void group_done(struct meta_change *group, int code)
+static int is_alone(const struct meta_change *c)
 {
-    while (group) {
-        struct meta_change *next = group->next;
-        group->done(group, code); /* the change is the caller's again */
-        group = next;
-    }
+    return c->op == META_FLUSH || is_large(c);
 }
 
-/* Splits off a group of changes that may be stored; the others are answered at
- * once. Returns what is behind the group. */
-static struct meta_change *group_take(struct meta_change *list,
-                                      struct meta_change **group)
+/* A flush, or a change that is too large for the log. */
+static int group_alone(struct meta *m)
 {
-    struct meta_change **tail = group;
-    unsigned n = 0;
+    const struct meta_change *c = m->group[0];
+    int rc = unstick(m);
 
-    while (list && n < GROUP_MAX) {
-        struct meta_change *c = list;
-        int rc = change_check(c);
-        list = c->next;
-        if (rc) {
-            log_error("metadata: a change of tag %llu breaks the rules",
-                      (unsigned long long)c->blob.tag);
-            c->done(c, rc);
-            continue;
-        }
-        *tail = c;
-        tail = &c->next;
-        n++;
+    __atomic_store_n(&m->last, m->last + 1u, __ATOMIC_RELEASE);
+    if (rc || c->op == META_FLUSH)
+        return rc ? rc : commit(m, NULL);
+    rc = put_check(m, c);
+    return rc ? rc : commit(m, c);
+}
+
+static void group_serve(struct meta *m)
+{
+    int rc = SL_OK, alone = is_alone(m->group[0]);
+
+    if (alone)
+        rc = m->group[0]->code = group_alone(m);
+    else
+        rc = group_log(m);
+    for (unsigned i = 0; i < m->n; i++) {
+        struct meta_change *c = m->group[i];
+        c->done(c, rc ? rc : c->code); /* the change is the caller's again */
     }
-    *tail = NULL;
+    m->n = 0;
+}
+
+/* Splits a group off the list; returns what is behind it. */
+static struct meta_change *group_take(struct meta *m, struct meta_change *list)
+{
+    size_t bytes = 0;
+
+    m->n = 0;
+    while (list && m->n < GROUP_MAX && bytes < LOG_PAYLOAD_MAX) {
+        if (is_alone(list) && m->n)
+            break;
+        if (list->op == META_PUT_BLOB)
+            bytes += meta_blob_bound(&list->blob);
+        m->group[m->n++] = list;
+        list = list->next;
+        if (is_alone(m->group[0]))
+            break;
+    }
     return list;
 }
 
-/* Waits for changes and takes all of them; null when stopped and none left. */
-static struct meta_change *queue_take(struct meta *m)
+/* ---- the committer ---- */
+
+static uint64_t wake_at(const struct meta *m)
 {
+    if (m->stuck)
+        return m->last_ns + delay_ns(m);
+    return m->log.n ? m->old_ns + delay_ns(m) : UINT64_MAX;
+}
+
+/* Waits for changes, or until a commit is due; takes all there are. */
+static struct meta_change *queue_take(struct meta *m, int *stop)
+{
+    uint64_t at = wake_at(m);
+    const struct timespec until = {(time_t)(at / 1000000000u),
+                                   (long)(at % 1000000000u)};
     struct meta_change *list;
+    int late = 0;
 
     pthread_mutex_lock(&m->lock);
-    while (!m->first && !m->stop)
-        pthread_cond_wait(&m->wake, &m->lock);
+    while (!m->first && !m->stop && !late) {
+        if (at == UINT64_MAX)
+            pthread_cond_wait(&m->wake, &m->lock);
+        else
+            late = pthread_cond_timedwait(&m->wake, &m->lock, &until);
+    }
     list = m->first;
     m->first = NULL;
     m->tail = &m->first;
+    *stop = m->stop;
     pthread_mutex_unlock(&m->lock);
     return list;
 }
@@ -208,15 +341,22 @@ static struct meta_change *queue_take(struct meta *m)
 static void *committer(void *arg)
 {
     struct meta *m = arg;
-    struct meta_change *list, *group;
+    int stop = 0;
 
-    while ((list = queue_take(m)) != NULL) {
+    while (!stop) {
+        struct meta_change *list = queue_take(m, &stop);
         while (list) {
-            list = group_take(list, &group);
-            if (group)
-                group_done(group, group_commit(m, group));
+            list = group_take(m, list);
+            group_serve(m);
+            if (m->log.used > LOG_LIMIT && !m->stuck)
+                commit(m, NULL);
         }
+        if (clock_ns() >= wake_at(m))
+            commit(m, NULL);
     }
+    if (commit(m, NULL))
+        log_error("metadata %s: %llu changes stay in the log", m->env.path,
+                  (unsigned long long)m->log.n);
     return NULL;
 }
 
@@ -237,117 +377,14 @@ void meta_submit(struct meta *m, struct meta_change *c)
     pthread_mutex_unlock(&m->lock);
 }
 
-/* ---- load ---- */
-
-struct load {
-    struct meta *m;
-    int (*tag)(void *user, uint64_t id, const char *name, uint32_t len);
-    int (*blob)(void *user, const struct meta_blob *b);
-    void *user;
-    struct meta_extent *scratch;
-    uint32_t room;
-};
-
-static int record_bad(const struct load *l, const char *what,
-                      const MDB_val *key)
+uint64_t meta_last(const struct meta *m)
 {
-    const uint8_t *k = key->mv_data;
-    uint64_t tag = 0;
-    size_t n = key->mv_size < 8 ? key->mv_size : 8;
-
-    for (size_t i = 0; i < n; i++)
-        tag = tag << 8 | k[i];
-    log_error("metadata %s: damaged record of %s %llu \"%.*s\"", l->m->env.path,
-              what, (unsigned long long)tag, (int)(key->mv_size - n),
-              (const char *)(k + n));
-    return SL_ECORRUPT;
+    return __atomic_load_n(&m->last, __ATOMIC_ACQUIRE);
 }
 
-static int key_fits(const MDB_val *key, const struct meta_blob *b, uint32_t len)
+uint64_t meta_settled(const struct meta *m)
 {
-    uint8_t want[META_KEY_MAX];
-    size_t n = meta_key(b->tag, b->name, len, want);
-
-    return key->mv_size == n && !memcmp(key->mv_data, want, n);
-}
-
-static int load_tag(struct load *l, const MDB_val *key, const MDB_val *data)
-{
-    struct meta_blob b;
-
-    if (meta_tag_decode(data->mv_data, data->mv_size, &b) ||
-        !key_fits(key, &b, 0))
-        return record_bad(l, "tag", key);
-    return l->tag ? l->tag(l->user, b.tag, b.name, b.name_len) : SL_OK;
-}
-
-static int load_blob(struct load *l, const MDB_val *key, const MDB_val *data)
-{
-    size_t need = data->mv_size / META_EXTENT_BYTES;
-    struct meta_blob b;
-
-    if (need > l->room) {
-        struct meta_extent *more;
-        if (need > META_EXTENTS_MAX)
-            need = META_EXTENTS_MAX; /* a longer record is refused below */
-        more = realloc(l->scratch, 2 * need * sizeof *more);
-        if (!more) {
-            log_error("metadata %s: out of memory", l->m->env.path);
-            return SL_ENOMEM;
-        }
-        l->scratch = more;
-        l->room = (uint32_t)(2 * need);
-    }
-    if (meta_blob_decode(data->mv_data, data->mv_size, &b, l->scratch,
-                         l->room) ||
-        !key_fits(key, &b, b.name_len))
-        return record_bad(l, "blob, tag", key);
-    return l->blob ? l->blob(l->user, &b) : SL_OK;
-}
-
-static int load_all(struct load *l, MDB_txn *txn, MDB_dbi dbi,
-                    int (*one)(struct load *, const MDB_val *, const MDB_val *))
-{
-    MDB_val key, data;
-    MDB_cursor *cur;
-    int code = SL_OK;
-    int rc = mdb_cursor_open(txn, dbi, &cur);
-
-    if (rc)
-        return meta_env_fail(&l->m->env, "cannot read", rc);
-    while (!code && !(rc = mdb_cursor_get(cur, &key, &data, MDB_NEXT)))
-        code = one(l, &key, &data);
-    mdb_cursor_close(cur);
-    if (code)
-        return code;
-    return rc == MDB_NOTFOUND ? SL_OK
-                              : meta_env_fail(&l->m->env, "cannot read", rc);
-}
-
-int meta_load(struct meta *m,
-              int (*tag)(void *user, uint64_t id, const char *name,
-                         uint32_t len),
-              int (*blob)(void *user, const struct meta_blob *b), void *user)
-{
-    struct load l = {.m = m, .tag = tag, .blob = blob, .user = user};
-    MDB_txn *txn;
-    int rc;
-
-    pthread_mutex_lock(&m->env_lock);
-    rc = EIO;
-    if (!m->env.broken)
-        rc = mdb_txn_begin(m->env.env, NULL, MDB_RDONLY, &txn);
-    if (rc) {
-        rc = meta_env_fail(&m->env, "cannot read", rc);
-    } else {
-        rc = load_all(&l, txn, m->env.tags, load_tag);
-        if (!rc)
-            rc = load_all(&l, txn, m->env.blobs, load_blob);
-        mdb_txn_abort(txn);
-    }
-    pthread_mutex_unlock(&m->env_lock);
-    free(l.scratch);
-    return rc;
+    return __atomic_load_n(&m->settled, __ATOMIC_ACQUIRE);
 }
 
 /* ---- open ---- */
@@ -373,11 +410,44 @@ static int thread_start(struct meta *m)
     return rc ? SL_ENOMEM : SL_OK;
 }
 
+static void locks_make(struct meta *m)
+{
+    pthread_condattr_t attr;
+
+    pthread_mutex_init(&m->env_lock, NULL);
+    pthread_mutex_init(&m->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&m->wake, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
 static void locks_free(struct meta *m)
 {
     pthread_cond_destroy(&m->wake);
     pthread_mutex_destroy(&m->lock);
     pthread_mutex_destroy(&m->env_lock);
+}
+
+/* What a process left in the log goes to LMDB. Its data is synced before. */
+static int replay(struct meta *m)
+{
+    struct apply a = {
+        .replay = 1, .verify = m->config.verify, .user = m->config.user};
+    uint64_t n;
+    int rc = log_replay(&m->log, m->env.generation);
+
+    if (rc || !m->log.n)
+        return rc;
+    n = m->log.n - 1u; /* but for the one that begins it */
+    rc = sync_data(m);
+    if (!rc)
+        rc = apply(m, &a);
+    if (!rc)
+        log_info("metadata %s: %llu changes of the log replayed, %llu dropped",
+                 m->env.path, (unsigned long long)(n - a.dropped),
+                 (unsigned long long)a.dropped);
+    return rc;
 }
 
 int meta_open(const struct meta_config *c, struct meta **out)
@@ -389,21 +459,33 @@ int meta_open(const struct meta_config *c, struct meta **out)
         log_error("metadata of %s: out of memory", c->dir);
         return SL_ENOMEM;
     }
-    m->sync = c->sync;
-    m->user = c->user;
+    m->config = *c;
     m->tail = &m->first;
-    pthread_mutex_init(&m->env_lock, NULL);
-    pthread_mutex_init(&m->lock, NULL);
-    pthread_cond_init(&m->wake, NULL);
+    locks_make(m);
     rc = meta_env_open(c->dir, c->map_bytes, &m->env);
     if (rc)
         goto free_meta;
-    rc = thread_start(m);
+    rc = log_open(c->dir, &m->log);
     if (rc)
         goto close_env;
+    rc = reserve_open(c->dir, &m->reserve);
+    if (rc)
+        goto close_log;
+    rc = replay(m);
+    if (!rc)
+        rc = meta_tags_load(m);
+    if (!rc)
+        rc = thread_start(m);
+    if (rc)
+        goto close_reserve;
     *out = m;
     return SL_OK;
 
+close_reserve:
+    tag_set_free(&m->tags);
+    reserve_close(&m->reserve);
+close_log:
+    log_close(&m->log);
 close_env:
     meta_env_close(&m->env);
 free_meta:
@@ -421,6 +503,9 @@ void meta_close(struct meta *m)
     pthread_mutex_unlock(&m->lock);
     pthread_cond_signal(&m->wake);
     pthread_join(m->thread, NULL);
+    tag_set_free(&m->tags);
+    reserve_close(&m->reserve);
+    log_close(&m->log);
     meta_env_close(&m->env);
     locks_free(m);
     free(m);

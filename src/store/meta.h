@@ -8,15 +8,21 @@
  * meta_close. The stored format is docs/format.md.
  *
  * One committer thread takes the changes that are queued, up to 1024 at a time,
- * asks `sync` to bring the data they name to stable storage (once for the
- * group, when one of them asks for it), writes them in one transaction, syncs
- * it, then calls each `done`. Changes commit in the order of submission, so
- * several changes of one blob in one group end as the last of them says.
+ * appends them to the log (meta_log.h) by one write and calls each `done`. When
+ * one of them asks for it, `sync` first brings the data they name to stable
+ * storage, and the log is synced too. Changes apply in the order of submission.
  *
- * A group is whole: when `sync`, the transaction or its sync fails, nothing of
- * the group is stored, every change of it gets the code, and the next group
- * starts afresh. When the map is full, it is doubled and the group is written
- * again.
+ * LMDB gets what the log has when that is long or old enough, on META_FLUSH and
+ * at the close: data is synced, one transaction takes all and is synced, the
+ * log begins anew. A restart replays the log. What a change replaced may be
+ * named by a record on disk until then: meta_last and meta_settled tell when
+ * it may be used again.
+ *
+ * A group is whole: when the log or a sync fails, nothing of it is stored and
+ * every change of it gets the code. When LMDB fails, what was acknowledged
+ * stays in the log and is tried again; meanwhile changes get the code. When the
+ * map is full, it is doubled; when the disk is, the reserve (reserve.h) is
+ * given up, and until it is there again only deletes are taken.
  */
 #ifndef SLUICE_META_H
 #define SLUICE_META_H
@@ -53,25 +59,37 @@ struct meta_blob {
     const struct meta_extent *extents; /* sorted by offset, disjoint */
 };
 
-enum meta_op { META_PUT_BLOB, META_DEL_BLOB, META_PUT_TAG, META_DEL_TAG };
+/* META_FLUSH: all before it is in LMDB, on stable storage, when it is done. */
+enum meta_op {
+    META_PUT_BLOB,
+    META_DEL_BLOB,
+    META_PUT_TAG,
+    META_DEL_TAG,
+    META_FLUSH
+};
 
 /**
  * A change on its way. The caller keeps it and what it points to until done.
  * Codes: 0 (deleting what is absent is 0 too); SL_EINVAL the record breaks a
- * rule of struct meta_blob (this change only, the rest of its group commits);
- * the code of `sync`; SL_ENOSPC the disk is full; SL_EIO (logged).
+ * rule of struct meta_blob, SL_ENOTAG its tag has no record (this change only,
+ * the rest of its group commits); the code of `sync`; SL_ENOSPC the disk is
+ * full; SL_ENOMEM; SL_EIO (logged).
  */
 struct meta_change {
     enum meta_op op;
     struct meta_blob blob; /* PUT_BLOB: all; DEL_BLOB: tag, name; PUT_TAG: tag
                               id and its name; DEL_TAG: tag (its blobs' records
                               too) */
-    int sync;              /* the data file must be synced first */
-    /* On the committer thread, in the order of submission but for SL_EINVAL,
-     * which comes earlier. It may reuse the change and submit. */
+    /* Stable storage first: data, then the log. Else it survives the process,
+     * and a power cut from the next commit on. */
+    int sync;
+    /* On the committer thread, in the order of submission. It may reuse the
+     * change and submit. */
     void (*done)(struct meta_change *c, int code);
     void *user;
-    struct meta_change *next; /* the committer's */
+    struct meta_change *next; /* the committer's, these too */
+    int code;
+    int had_tag;
 };
 
 struct meta_config {
@@ -79,22 +97,31 @@ struct meta_config {
     /** Brings all data written so far to stable storage; committer thread.
      *  Null: nothing to sync. It logs its own errors. */
     int (*sync)(void *user);
+    /** After a commit, when meta_settled has advanced; committer thread. May be
+     *  null. */
+    void (*settled)(void *user);
+    /** At a replay, before meta_open returns: the bytes of this extent are what
+     *  its sum says. SL_ECHECKSUM: the change that names it is dropped, the
+     *  version before stays. Null: all are taken. */
+    int (*verify)(void *user, const struct meta_extent *e);
     void *user;
+    uint32_t delay_ms; /* LMDB gets a change after this at most, 0: 1000 */
     /** LMDB's map (address space, not disk), 0: 64 GiB. It grows to 1 TiB. */
     uint64_t map_bytes;
 };
 
 /**
- * Creates what is absent. SL_EVERSION, SL_ECORRUPT, SL_EACCES, SL_ENOMEM,
+ * Creates what is absent, replays the log. SL_EVERSION, SL_ECORRUPT, SL_EACCES, SL_ENOMEM,
  * SL_EIO, SL_ENOSPC; logged. Reads all metadata once to check the structure of
  * the LMDB file (meta_check.h), so no file makes LMDB crash.
  */
 int meta_open(const struct meta_config *c, struct meta **out);
-/** Commits what is queued, stops the thread. Nobody submits any more. */
+/** Commits what is queued, stops the thread. Nobody submits any more. What LMDB
+ *  refuses stays in the log (logged). */
 void meta_close(struct meta *m);
 
-/** Calls tag for each tag, then blob for each blob, by tag and name; a non-zero
- *  return ends it and is handed back. SL_ECORRUPT names the record in the log.
+/** Commits what was submitted, then calls tag for each tag and blob for each
+ *  blob, by tag and name; a non-zero return ends it and is handed back. SL_ECORRUPT names the record in the log.
  *  No group commits meanwhile, so a callback does not wait for a change. What a
  *  callback gets is borrowed until it returns. */
 int meta_load(struct meta *m,
@@ -104,6 +131,12 @@ int meta_load(struct meta *m,
 
 /** Queues a change; any thread; never blocks on the disk. */
 void meta_submit(struct meta *m, struct meta_change *c);
+
+/** Number of the last change that the committer has taken; any thread. After
+ *  `done` it is that change's number at least. */
+uint64_t meta_last(const struct meta *m);
+/** All changes up to this number are in LMDB, synced, or failed; any thread. */
+uint64_t meta_settled(const struct meta *m);
 
 /* The record codec, for tests and the fuzzer. Encoded bytes are little endian
  * with a checksum. */

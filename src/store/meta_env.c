@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -125,6 +126,28 @@ static int env_open(const struct meta_env *e, const char *path, MDB_env **out)
     return SL_OK;
 }
 
+int meta_env_generation(const struct meta_env *e, MDB_txn *txn,
+                        uint64_t generation)
+{
+    uint8_t record[META_GENERATION_BYTES];
+    char name[] = META_GENERATION_KEY;
+    MDB_val key = {sizeof name - 1, name}, data = {sizeof record, record};
+
+    meta_generation_encode(generation, record);
+    return mdb_put(txn, e->main, &key, &data, 0);
+}
+
+/* Random, so that the log of another store is none of this one's. */
+static int generation_first(MDB_txn *txn, MDB_dbi dbi)
+{
+    struct meta_env e = {.main = dbi};
+
+    if (getrandom(&e.generation, sizeof e.generation, 0) !=
+        (ssize_t)sizeof e.generation)
+        return EIO;
+    return meta_env_generation(&e, txn, e.generation);
+}
+
 static int format_put(MDB_env *env)
 {
     uint8_t record[META_FORMAT_BYTES];
@@ -144,6 +167,8 @@ static int format_put(MDB_env *env)
         rc = mdb_dbi_open(txn, NULL, 0, &dbi);
     if (!rc)
         rc = mdb_put(txn, dbi, &key, &data, 0);
+    if (!rc)
+        rc = generation_first(txn, dbi);
     if (!rc)
         return mdb_txn_commit(txn);
     mdb_txn_abort(txn);
@@ -211,16 +236,15 @@ static int create(const struct meta_env *e)
     return rc;
 }
 
-static int format_read(const struct meta_env *e, MDB_txn *txn)
+static int format_read(struct meta_env *e, MDB_txn *txn)
 {
     char name[] = META_FORMAT_KEY;
     MDB_val key = {sizeof name - 1, name}, data;
     uint32_t version = 0;
-    MDB_dbi dbi;
-    int rc = mdb_dbi_open(txn, NULL, 0, &dbi);
+    int rc = mdb_dbi_open(txn, NULL, 0, &e->main);
 
     if (!rc)
-        rc = mdb_get(txn, dbi, &key, &data);
+        rc = mdb_get(txn, e->main, &key, &data);
     if (rc)
         return meta_env_fail(e, "no format record", rc);
     rc = meta_format_decode(data.mv_data, data.mv_size, &version);
@@ -229,6 +253,20 @@ static int format_read(const struct meta_env *e, MDB_txn *txn)
                   e->path, version, META_FORMAT);
     else if (rc)
         log_error("metadata %s: damaged format record", e->path);
+    return rc;
+}
+
+static int generation_read(struct meta_env *e, MDB_txn *txn)
+{
+    char name[] = META_GENERATION_KEY;
+    MDB_val key = {sizeof name - 1, name}, data;
+    int rc = mdb_get(txn, e->main, &key, &data);
+
+    if (rc)
+        return meta_env_fail(e, "no record of the log", rc);
+    rc = meta_generation_decode(data.mv_data, data.mv_size, &e->generation);
+    if (rc)
+        log_error("metadata %s: damaged record of the log", e->path);
     return rc;
 }
 
@@ -241,6 +279,8 @@ static int databases_open(struct meta_env *e)
     if (rc)
         return meta_env_fail(e, "cannot read", rc);
     rc = format_read(e, txn);
+    if (!rc)
+        rc = generation_read(e, txn);
     if (!rc) {
         int err = mdb_dbi_open(txn, "tags", 0, &e->tags);
         if (!err)
@@ -280,6 +320,7 @@ static int database_open(struct meta_env *e)
     rc = databases_open(e);
     if (rc) {
         mdb_env_close(e->env);
+        e->env = NULL;
         return rc;
     }
     /* LMDB takes the larger of what was asked and what the file had. */
@@ -317,6 +358,19 @@ int meta_env_open(const char *dir, uint64_t map_bytes, struct meta_env *out)
     }
     *out = e;
     return SL_OK;
+}
+
+int meta_env_reopen(struct meta_env *e)
+{
+    int rc;
+
+    mdb_env_close(e->env);
+    e->env = NULL;
+    e->broken = 1;
+    rc = database_open(e);
+    if (!rc)
+        e->broken = 0;
+    return rc;
 }
 
 void meta_env_close(struct meta_env *e)

@@ -16,9 +16,10 @@
 struct meta_env {
     char *dir, *path, *file; /* DIR, DIR/meta, DIR/meta/data.mdb */
     MDB_env *env;
-    MDB_dbi tags, blobs;
+    MDB_dbi main, tags, blobs;
     uint64_t map_bytes;
-    int broken; /* the map is lost, no transaction may begin */
+    uint64_t generation; /* of the log that holds what is not here yet */
+    int broken;          /* the environment is lost, no transaction may begin */
 };
 
 /** Codes of meta_open, logged. map_bytes 0: 64 GiB. Fills *e on success only.
@@ -28,6 +29,12 @@ void meta_env_close(struct meta_env *e);
 /** Doubles the map. SL_ENOSPC: no address space, nothing has changed. SL_EIO:
  *  broken, logged. */
 int meta_env_grow(struct meta_env *e);
+/** Closes and opens again, after LMDB gave up. Codes of meta_open; broken then.
+ */
+int meta_env_reopen(struct meta_env *e);
+/** Stores a generation; LMDB's result. */
+int meta_env_generation(const struct meta_env *e, MDB_txn *txn,
+                        uint64_t generation);
 /** True when the file cannot take one page more: LMDB reports a write that a
  *  full disk cut short as EIO. Asked after such an error only. */
 int meta_env_is_full(const struct meta_env *e);

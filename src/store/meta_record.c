@@ -21,6 +21,7 @@
 #define PERSIST_MAX 2u
 
 static const char format_magic[8] = {'s', 'l', 'u', 'i', 'c', 'e', 'm', 'd'};
+static const char log_magic[8] = {'s', 'l', 'u', 'i', 'c', 'e', 'l', 'g'};
 
 static void put_le(uint8_t *p, uint64_t v, unsigned bytes)
 {
@@ -61,6 +62,17 @@ size_t meta_key(uint64_t tag, const char *name, uint32_t len,
     if (len)
         memcpy(out + 8, name, len);
     return 8u + len;
+}
+
+size_t meta_blob_key(const uint8_t *record, uint8_t out[META_KEY_MAX])
+{
+    return meta_key(get_le(record + 16, 8),
+                    (const char *)(record + META_BLOB_HEAD), record[3], out);
+}
+
+size_t meta_tag_key(const uint8_t *record, uint8_t out[META_KEY_MAX])
+{
+    return meta_key(get_le(record + 4, 8), NULL, 0, out);
 }
 
 /* ---- what may be stored ---- */
@@ -259,5 +271,26 @@ int meta_format_decode(const void *in, size_t bytes, uint32_t *version)
     if (bytes != META_FORMAT_BYTES || !sum_fits(p, bytes) ||
         get_le(p + 12, 4) != 0)
         return SL_ECORRUPT;
+    return SL_OK;
+}
+
+/* ---- the generation of the log ---- */
+
+void meta_generation_encode(uint64_t generation,
+                            uint8_t out[META_GENERATION_BYTES])
+{
+    memcpy(out, log_magic, sizeof log_magic);
+    put_le(out + 8, generation, 8);
+    sum_put(out, META_GENERATION_BYTES - META_SUM_BYTES);
+}
+
+int meta_generation_decode(const void *in, size_t bytes, uint64_t *generation)
+{
+    const uint8_t *p = in;
+
+    if (bytes != META_GENERATION_BYTES ||
+        memcmp(p, log_magic, sizeof log_magic) != 0 || !sum_fits(p, bytes))
+        return SL_ECORRUPT;
+    *generation = get_le(p + 8, 8);
     return SL_OK;
 }

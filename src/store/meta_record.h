@@ -20,6 +20,8 @@
 #define META_FORMAT_BYTES 24u
 #define META_FORMAT_KEY "format"
 #define META_FORMAT 1u
+#define META_GENERATION_BYTES 24u
+#define META_GENERATION_KEY "log"
 /* So that a record stays below LMDB's limit of 4 GiB for a value. */
 #define META_EXTENTS_MAX (1u << 26)
 
@@ -27,6 +29,9 @@
  *  is the key of the tag's own record too. */
 size_t meta_key(uint64_t tag, const char *name, uint32_t len,
                 uint8_t out[META_KEY_MAX]);
+/** Keys of encoded records that are known to be whole. */
+size_t meta_blob_key(const uint8_t *record, uint8_t out[META_KEY_MAX]);
+size_t meta_tag_key(const uint8_t *record, uint8_t out[META_KEY_MAX]);
 /** 0 when the blob may be stored: SL_EINVAL. */
 int meta_blob_check(const struct meta_blob *b);
 /** SL_EINVAL. */
@@ -38,5 +43,9 @@ int meta_tag_decode(const void *in, size_t bytes, struct meta_blob *out);
 void meta_format_encode(uint8_t out[META_FORMAT_BYTES]);
 /** SL_ECORRUPT, or SL_EVERSION with the number in *version. */
 int meta_format_decode(const void *in, size_t bytes, uint32_t *version);
+void meta_generation_encode(uint64_t generation,
+                            uint8_t out[META_GENERATION_BYTES]);
+/** SL_ECORRUPT. */
+int meta_generation_decode(const void *in, size_t bytes, uint64_t *generation);
 
 #endif

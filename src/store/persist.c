@@ -60,7 +60,6 @@ int change_blob(struct shard *sh, const struct blob *b, const struct merged *m,
     }
     c->sh = sh;
     c->meta.op = META_PUT_BLOB;
-    c->meta.sync = 1;
     c->meta.blob = (struct meta_blob){.tag = b->tag->id,
                                       .name = b->name,
                                       .name_len = b->name_len,
@@ -98,6 +97,7 @@ static int delete_recorded(struct shard *sh, struct sl_task *t, struct blob *b)
     c->meta.blob.tag = b->tag->id;
     c->meta.blob.name = b->name;
     c->meta.blob.name_len = b->name_len;
+    c->meta.sync = b->persist > 1u; /* as durable as what it deletes */
     blob_enter(b);
     change_submit(c);
     return TASK_LATER;

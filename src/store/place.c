@@ -170,18 +170,36 @@ static void place_pinned(struct update *u)
     update_publish(u);
 }
 
+static void place_again(void *user, int code)
+{
+    (void)code; /* what there is now is tried in any case */
+    update_place(user);
+}
+
+/* Nowhere is room. What was replaced or deleted shortly before is still taken,
+ * until the metadata is committed; so that is done, once. */
+static void place_none(struct update *u)
+{
+    int again = !u->settled &&
+                __atomic_load_n(&u->sh->store->settling, __ATOMIC_RELAXED);
+    u->settled = 1;
+    u->tried = 0;
+    if (!again || settle_all(u->sh, place_again, u))
+        update_end(u, SL_ENOSPC);
+}
+
 void update_place(struct update *u)
 {
     const struct store *s = u->sh->store;
     if (u->persist || u->kind != UPDATE_PUT) {
         if (u->tried++)
-            update_end(u, SL_ENOSPC);
+            place_none(u);
         else
             place_units(u, TARGET_FILE);
         return;
     }
     if (u->tried == s->n_order) {
-        update_end(u, SL_ENOSPC);
+        place_none(u);
         return;
     }
     int target = s->order[(u->try_at + u->tried) % s->n_order];

@@ -31,6 +31,8 @@
 #include "store/meta.h"
 #include "store/store.h"
 
+#include <pthread.h>
+
 /* Largest unit on a target that is not the arena: a range of a large blob then
  * reads at most this much more than asked. */
 #define UNIT_BYTES 65536u
@@ -206,6 +208,17 @@ struct limbo {
     uint32_t n, cap;
 };
 
+/* Units that a record on disk may still name. */
+struct settle {
+    struct settle_unit {
+        struct extent e;
+        uint64_t change; /* the last one that may name it (meta_last) */
+    } * at;
+    uint32_t first, n, cap;
+    struct message msg;
+    int posted; /* atomic: msg is under way */
+};
+
 struct shard {
     struct store *store;
     struct mem_pool records; /* blobs */
@@ -226,6 +239,7 @@ struct shard {
     uint32_t reads[2]; /* reads of units under way, by epoch parity */
     uint32_t epoch;
     struct limbo limbo[2];
+    struct settle settle;
 };
 
 struct store {
@@ -237,7 +251,16 @@ struct store {
     uint32_t n_order;
     struct store_dir *dir;
     struct meta *meta;
+    pthread_mutex_t shards_lock; /* shards come and go, the committer looks */
+    uint64_t settling;           /* atomic: units of all shards in `settle` */
 };
+
+/* The last port of a target is the committer's. */
+static inline struct tier_port **store_port(struct store *s, int target,
+                                            uint32_t worker)
+{
+    return &s->ports[(uint32_t)target * (s->config.n_workers + 1u) + worker];
+}
 
 static inline struct tier_port *shard_port(const struct shard *sh, int target)
 {
@@ -416,6 +439,22 @@ static inline uint64_t list_left(const struct sl_task *t, uint64_t n)
     uint64_t left = t->cell.offset ? t->cell.offset - 1u : n;
     return left < n ? left : n;
 }
+/* ---- stable.c: what the committer asks of targets ---- */
+/** Opens its port and the metadata; replays. */
+int stable_open(struct store *s);
+
+/* ---- settle.c ---- */
+void settle_start(struct shard *sh);
+void settle_stop(struct shard *sh);
+/** A unit of a blob that had a record until the last change: it becomes free
+ *  when the record that names it no more is on stable storage. */
+void settle_unit(struct shard *sh, const struct extent *e);
+/** Tells all shards that changes have settled; the committer. */
+void settle_tell(struct store *s);
+/** Commits, frees what is settled in all shards, then calls done with the code
+ *  of the commit. SL_ENOMEM: it is not called. */
+int settle_all(struct shard *sh, void (*done)(void *user, int code),
+               void *user);
 
 /* ---- persist.c ---- */
 struct change {

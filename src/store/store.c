@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 int (*const store_methods[SL_STORE_METHODS])(struct sl_task *, void *) = {
     [SL_STORE_TAG] = store_tag,           [SL_STORE_PUT] = store_put,
@@ -18,11 +17,6 @@ int (*const store_methods[SL_STORE_METHODS])(struct sl_task *, void *) = {
     [SL_STORE_FLUSH] = store_flush,       [SL_STORE_QUERY] = store_query,
     [SL_STORE_EVENTS] = store_events,
 };
-
-static struct tier_port **port_at(struct store *s, int target, uint32_t worker)
-{
-    return &s->ports[(uint32_t)target * (s->config.n_workers + 1u) + worker];
-}
 
 /* ---- targets ---- */
 
@@ -61,49 +55,6 @@ static int open_targets(struct store *s)
     return rc;
 }
 
-/* ---- the committer's way to stable data ---- */
-
-struct flushed {
-    struct tier_io io;
-    int ended, code;
-};
-
-static void flush_done(struct tier_io *io, int code)
-{
-    struct flushed *f = io->user;
-    f->code = code;
-    f->ended = 1;
-}
-
-/* On the committer thread, which has the last port of the file for itself. */
-static int sync_data(void *user)
-{
-    struct store *s = user;
-    struct tier *tier = s->tiers[TARGET_FILE];
-    struct tier_port *port = *port_at(s, TARGET_FILE, s->config.n_workers);
-    struct flushed f;
-    memset(&f, 0, sizeof(f));
-    f.io.done = flush_done;
-    f.io.user = &f;
-    int rc = tier->ops->flush(port, &f.io);
-    while (!rc && !f.ended) {
-        const struct timespec nap = {0, 20000};
-        if (!tier->ops->poll(port))
-            nanosleep(&nap, NULL); /* a sync takes much longer than this */
-    }
-    return rc ? rc : f.code;
-}
-
-static int sync_port(struct store *s)
-{
-    struct tier *tier = s->tiers[TARGET_FILE];
-    uint32_t last = s->config.n_workers;
-    if (tier)
-        return tier->ops->port_open(tier, last, port_at(s, TARGET_FILE, last));
-    log_error("store: file_bytes is 0, a data directory needs a file tier");
-    return SL_ECONFIG;
-}
-
 /* ---- open, close ---- */
 
 int store_open(const struct store_config *c, struct store **out)
@@ -114,6 +65,7 @@ int store_open(const struct store_config *c, struct store **out)
     if (!s)
         return rc;
     s->config = *c;
+    pthread_mutex_init(&s->shards_lock, NULL);
     s->shards = calloc(c->n_shards, sizeof(struct shard *));
     s->ports = calloc((size_t)TARGETS * (c->n_workers + 1u),
                       sizeof(struct tier_port *));
@@ -126,13 +78,8 @@ int store_open(const struct store_config *c, struct store **out)
         log_error("store: no tier is configured");
         rc = SL_ECONFIG;
     }
-    if (!rc && s->dir) {
-        struct meta_config m = {
-            .dir = s->dir->path, .sync = sync_data, .user = s};
-        rc = sync_port(s);
-        if (!rc)
-            rc = meta_open(&m, &s->meta);
-    }
+    if (!rc && s->dir)
+        rc = stable_open(s);
     if (rc)
         goto fail;
     *out = s;
@@ -148,7 +95,7 @@ void store_close(struct store *s)
         meta_close(s->meta);
     for (int t = 0; t < TARGETS; t++) {
         for (uint32_t w = 0; s->ports && w <= s->config.n_workers; w++) {
-            struct tier_port *p = *port_at(s, t, w);
+            struct tier_port *p = *store_port(s, t, w);
             if (p)
                 p->tier->ops->port_close(p);
         }
@@ -157,6 +104,7 @@ void store_close(struct store *s)
     }
     if (s->dir)
         dir_close(s->dir);
+    pthread_mutex_destroy(&s->shards_lock);
     free(s->ports);
     free(s->shards);
     free(s);
@@ -168,8 +116,8 @@ int store_attach(struct store *s, const struct store_env *env)
         struct tier *tier = s->tiers[t];
         if (!tier)
             continue;
-        int rc =
-            tier->ops->port_open(tier, env->worker, port_at(s, t, env->worker));
+        int rc = tier->ops->port_open(tier, env->worker,
+                                      store_port(s, t, env->worker));
         if (rc)
             return rc;
     }
@@ -199,7 +147,7 @@ int shard_create(struct store *s, uint32_t index, const struct store_env *env,
         if (!sh->events)
             goto no_memory;
     }
-    s->shards[index] = sh;
+    settle_start(sh);
     *out = sh;
     return 0;
 no_memory:
@@ -215,6 +163,7 @@ no_memory:
 void shard_destroy(struct shard *sh)
 {
     uint64_t cursor = 0;
+    settle_stop(sh);
     for (struct blob *b; (b = table_walk(&sh->index, &cursor)) != NULL;) {
         if (b->ext != &b->one)
             free(b->ext);
@@ -226,7 +175,6 @@ void shard_destroy(struct shard *sh)
     free(sh->events);
     free(sh->limbo[0].at);
     free(sh->limbo[1].at);
-    sh->store->shards[sh->id] = NULL;
     free(sh);
 }
 
@@ -263,7 +211,7 @@ unsigned store_poll(struct store *s, uint32_t worker)
     unsigned n = 0;
     for (int t = 0; t < TARGETS; t++)
         if (s->tiers[t])
-            n += s->tiers[t]->ops->poll(*port_at(s, t, worker));
+            n += s->tiers[t]->ops->poll(*store_port(s, t, worker));
     return n;
 }
 
@@ -272,7 +220,7 @@ unsigned store_pending(struct store *s, uint32_t worker)
     unsigned n = 0;
     for (int t = 0; t < TARGETS; t++)
         if (s->tiers[t])
-            n += s->tiers[t]->ops->pending(*port_at(s, t, worker));
+            n += s->tiers[t]->ops->pending(*store_port(s, t, worker));
     return n;
 }
 

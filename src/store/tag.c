@@ -194,6 +194,9 @@ static int tag_store(struct scatter *s, enum meta_op op,
     c->done = done;
     c->user = s;
     c->meta.op = op;
+    /* A delete takes blobs of any level. A new tag is as durable as the first
+     * blob in it, whose record follows. */
+    c->meta.sync = op == META_DEL_TAG;
     c->meta.blob.tag = tag->id;
     c->meta.blob.name = tag->name;
     c->meta.blob.name_len = tag->len;

@@ -95,6 +95,7 @@ static void record(struct update *u)
     c->user = u;
     m = &c->meta.blob;
     m->persist = u->persist;
+    c->meta.sync = u->persist > 1u;
     m->size = b->size;
     m->version = b->version;
     m->changed_ns = blob_changed_ns(b);

@@ -54,6 +54,7 @@ struct update {
     uint8_t replace;
     uint32_t try_at; /* index into the store's order */
     uint32_t tried;
+    uint8_t settled; /* space that waited for a commit was asked for */
     struct extent *made;
     struct unit_io *units;
     uint32_t n_made;

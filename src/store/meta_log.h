@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * The log of changes that LMDB does not have yet: DIR/log (docs/format.md).
+ *
+ * A change is acknowledged when its frame is in the log (level 1) or when the
+ * log is synced (level 2); LMDB gets it later, many at a time, and the log
+ * begins anew. The same bytes are kept in memory until then, so what a commit
+ * applies is what a restart would replay.
+ *
+ * Frames are chained: each sum is seeded with the sum of the frame before, the
+ * first with the generation, which LMDB stores and each commit advances. So a
+ * frame of an earlier generation, of another store, or behind one that was
+ * taken back, is no frame. The file is written over from its start, never cut.
+ *
+ * Usual order: log_open, log_replay, then log_frame + log_seal for each change,
+ * log_write, log_sync; log_restart after each commit; log_close. Not locked.
+ */
+#ifndef SLUICE_META_LOG_H
+#define SLUICE_META_LOG_H
+
+#include "sluice/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define LOG_HEAD 32u
+#define LOG_SUM 8u
+/* A commit is due when the log is longer. A replay reads at most this much and
+ * one group. */
+#define LOG_LIMIT (UINT32_C(16) << 20)
+/* Larger changes go to LMDB at once. */
+#define LOG_PAYLOAD_MAX (UINT32_C(1) << 20)
+
+enum log_op { LOG_BEGIN, LOG_PUT_BLOB, LOG_DEL_BLOB, LOG_PUT_TAG, LOG_DEL_TAG };
+
+struct meta_log {
+    char *path;
+    int fd;
+    uint8_t *buf; /* the frames of this generation */
+    size_t used, room;
+    size_t mark; /* what the file has of them */
+    size_t open; /* start of the frame that is not sealed */
+    uint64_t generation;
+    uint64_t n;     /* frames */
+    uint64_t chain; /* sum of the last */
+    /* Part of each frame, so that the same change after one that was taken back
+     * is another frame, and what was behind that one fits no more. */
+    uint64_t undone;
+    uint64_t size; /* of the file; no block of it is missing */
+};
+
+struct log_frame {
+    enum log_op op;
+    const uint8_t *payload;
+    uint32_t bytes;
+};
+
+/** Creates the file if absent. Codes of dir_errno, logged. */
+int log_open(const char *dir, struct meta_log *l);
+void log_close(struct meta_log *l);
+
+/**
+ * Reads the frames of `generation` into memory, up to the first that is none;
+ * they stay in the file. SL_EIO, SL_ENOMEM, logged.
+ */
+int log_replay(struct meta_log *l, uint64_t generation);
+/** Goes through the frames: *at begins at 0; false at the end. */
+int log_next(const struct meta_log *l, size_t *at, struct log_frame *out);
+
+/** Room for a payload, to be filled before log_seal; null without memory. */
+uint8_t *log_frame(struct meta_log *l, enum log_op op, uint32_t bytes);
+void log_seal(struct meta_log *l);
+
+/** Where the log is, to go back to. */
+struct log_place {
+    size_t used;
+    uint64_t n, chain;
+};
+struct log_place log_here(const struct meta_log *l);
+/** Takes back what is behind `p`, in the file too. A code: the file may still
+ *  have it, until log_restart. */
+int log_undo(struct meta_log *l, const struct log_place *p);
+
+/** Brings the frames that the file does not have to it, by one write.
+ *  SL_ENOSPC, SL_EIO, logged; the caller takes them back. */
+int log_write(struct meta_log *l);
+/** Brings what was written to stable storage. */
+int log_sync(struct meta_log *l);
+/** Begins anew; what the file holds is no log of this generation. */
+void log_restart(struct meta_log *l, uint64_t generation);
+
+#endif

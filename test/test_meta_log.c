@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The log of the metadata: what a kill, a torn end, an older life and a disk
+ * that fails leave of it. A process that ends without a close is a child. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "meta_help.h"
+#include "store/meta_log.h"
+#include "store/meta_record.h"
+#include "store/tag_set.h"
+
+#include <sched.h>
+#include <sys/wait.h>
+
+#define NUMBERS 200u
+#define LONG_MS 3600000u /* no commit by itself */
+
+static int setup(void **state)
+{
+    *state = help_dir();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    help_remove(*state);
+    return 0;
+}
+
+static int sync_code;
+
+static int fake_sync(void *user)
+{
+    (void)user;
+    return sync_code;
+}
+
+static uint64_t bad_loc; /* of the extent whose bytes are lost */
+
+static int fake_verify(void *user, const struct meta_extent *e)
+{
+    (void)user;
+    return e->loc == bad_loc ? SL_ECHECKSUM : SL_OK;
+}
+
+static struct meta *open_meta(const char *dir)
+{
+    struct meta_config c = {.dir = dir,
+                            .sync = fake_sync,
+                            .verify = fake_verify,
+                            .delay_ms = LONG_MS};
+    struct meta *m = NULL;
+    int rc;
+
+    help_line[0] = '\0';
+    rc = meta_open(&c, &m);
+    if (rc)
+        print_message("%s\n", help_line);
+    assert_int_equal(rc, 0);
+    return m;
+}
+
+struct found {
+    uint64_t version[NUMBERS];
+    unsigned tags, blobs, wrong;
+};
+
+static struct found found;
+
+static int on_tag(void *user, uint64_t id, const char *name, uint32_t len)
+{
+    struct found *f = user;
+
+    (void)id;
+    (void)name;
+    (void)len;
+    f->tags++;
+    return 0;
+}
+
+static int on_blob(void *user, const struct meta_blob *b)
+{
+    struct found *f = user;
+
+    f->blobs++;
+    if (b->created_ns >= NUMBERS || !pattern_fits(b))
+        f->wrong++;
+    else
+        f->version[b->created_ns] = b->version;
+    return 0;
+}
+
+static void load(struct meta *m)
+{
+    memset(&found, 0, sizeof found);
+    assert_int_equal(meta_load(m, on_tag, on_blob, &found), 0);
+    assert_int_equal(found.wrong, 0);
+}
+
+static void put(struct meta *m, uint64_t number, uint64_t version, int sync,
+                int code)
+{
+    struct meta_extent e[2];
+    struct job j = {.extents = e};
+
+    pattern_put(&j, 0, number, version, 2);
+    j.c.sync = sync;
+    assert_int_equal(submit_wait(m, &j), code);
+}
+
+/* A process that changes the store and is gone without a commit. */
+static void in_child(const char *dir, void (*work)(struct meta *m))
+{
+    int status = 1;
+    pid_t child = fork();
+
+    if (child == 0) {
+        work(open_meta(dir));
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+/* ---- kills ---- */
+
+static void put_all(struct meta *m)
+{
+    help_tags(m, 1);
+    for (uint64_t i = 0; i < NUMBERS; i++)
+        put(m, i, 1 + i, i % 50 == 0, 0);
+}
+
+static void change_all(struct meta *m)
+{
+    struct meta_extent e[2];
+    struct job j = {.extents = e};
+
+    for (uint64_t i = 0; i < NUMBERS; i += 2)
+        put(m, i, 1000 + i, 0, 0);
+    for (uint64_t i = 1; i < NUMBERS; i += 4) {
+        pattern_put(&j, 0, i, 1, 0);
+        j.c.op = META_DEL_BLOB;
+        assert_int_equal(submit_wait(m, &j), 0);
+    }
+}
+
+static void acknowledged_changes_are_replayed(void **state)
+{
+    struct meta *m;
+
+    in_child(*state, put_all);
+    in_child(*state, change_all); /* replays, and is gone too */
+    m = open_meta(*state);
+    assert_non_null(strstr(help_line, "150 changes of the log replayed"));
+    load(m);
+    assert_int_equal(found.tags, 1);
+    for (uint64_t i = 0; i < NUMBERS; i++)
+        assert_int_equal(found.version[i], i % 2 == 0   ? 1000 + i
+                                           : i % 4 == 1 ? 0
+                                                        : 1 + i);
+    meta_close(m);
+    m = open_meta(*state); /* nothing is left to replay */
+    assert_null(strstr(help_line, "replayed"));
+    load(m);
+    assert_int_equal(found.blobs, NUMBERS / 4 * 3);
+    meta_close(m);
+}
+
+static void del_tag(struct meta *m)
+{
+    struct job j = {.c = {.op = META_DEL_TAG}};
+
+    assert_int_equal(submit_wait(m, &j), 0);
+}
+
+static void deleted_tag_stays_deleted(void **state)
+{
+    struct meta *m;
+
+    in_child(*state, put_all);
+    in_child(*state, del_tag);
+    m = open_meta(*state);
+    load(m);
+    assert_int_equal(found.tags + found.blobs, 0);
+    put(m, 0, 1, 0, SL_ENOTAG);
+    meta_close(m);
+}
+
+/* ---- what is no frame ---- */
+
+/* The frames of a log file, by their ends; returns how many. */
+static unsigned frame_ends(const uint8_t *log, size_t n, size_t *end,
+                           unsigned max)
+{
+    size_t at = 0;
+    unsigned k = 0;
+
+    while (k < max && at + LOG_HEAD + LOG_SUM <= n &&
+           !memcmp(log + at, "SLOG", 4)) {
+        at += LOG_HEAD + LOG_SUM + log[at + 4] + 256u * log[at + 5];
+        end[k++] = at;
+    }
+    return k;
+}
+
+static void expect_first(const char *dir, unsigned blobs)
+{
+    struct meta *m = open_meta(dir);
+
+    load(m);
+    assert_int_equal(found.blobs, blobs);
+    for (unsigned i = 0; i < blobs; i++)
+        assert_int_equal(found.version[i], 1 + i);
+    meta_close(m);
+}
+
+struct copy {
+    uint8_t *log, *data;
+    size_t log_bytes, data_bytes;
+    char *log_path, *data_path;
+};
+
+static void copy_take(struct copy *c, const char *dir)
+{
+    c->log_path = help_path(dir, "log");
+    c->data_path = help_path(dir, "meta/data.mdb");
+    c->log = help_read(c->log_path, &c->log_bytes);
+    c->data = help_read(c->data_path, &c->data_bytes);
+}
+
+static void copy_put(const struct copy *c)
+{
+    help_write(c->log_path, c->log, c->log_bytes);
+    help_write(c->data_path, c->data, c->data_bytes);
+}
+
+static void copy_free(struct copy *c)
+{
+    free(c->log);
+    free(c->data);
+    free(c->log_path);
+    free(c->data_path);
+}
+
+static void torn_or_damaged_end_is_cut_cleanly(void **state)
+{
+    size_t end[NUMBERS + 2];
+    struct copy c;
+    unsigned n;
+
+    help_seed();
+    in_child(*state, put_all);
+    copy_take(&c, *state);
+    n = frame_ends(c.log, c.log_bytes, end, NUMBERS + 2);
+    assert_int_equal(n, NUMBERS + 2); /* the beginning, a tag, the blobs */
+    for (unsigned round = 0; round < 60; round++) {
+        unsigned k = 2 + (unsigned)help_random(NUMBERS);
+        size_t at = end[k - 1] + help_random(end[k] - end[k - 1]);
+        copy_put(&c);
+        if (round % 2) { /* a byte of frame k is another */
+            uint8_t byte = (uint8_t)(c.log[at] ^ (1u + help_random(255)));
+            int fd = open(c.log_path, O_WRONLY);
+            assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+            close(fd);
+        } else { /* the file ends inside of it */
+            assert_int_equal(truncate(c.log_path, (off_t)at), 0);
+        }
+        expect_first(*state, k - 2);
+    }
+    copy_free(&c);
+}
+
+static void log_of_another_store_or_time_is_ignored(void **state)
+{
+    char *other = help_path(*state, "other");
+    struct copy c, d;
+    struct meta *m;
+
+    assert_int_equal(mkdir(other, 0700), 0);
+    in_child(*state, put_all);
+    copy_take(&c, *state);
+    in_child(other, put_all);
+    copy_take(&d, other);
+    help_write(c.log_path, d.log, d.log_bytes);
+    expect_first(*state, 0);
+    copy_put(&c);
+    m = open_meta(*state); /* commits */
+    meta_close(m);
+    in_child(*state, change_all);
+    help_write(c.log_path, c.log, c.log_bytes);
+    expect_first(*state, NUMBERS);
+    copy_free(&c);
+    copy_free(&d);
+    free(other);
+}
+
+/* ---- changes that fail ---- */
+
+static void fail_some(struct meta *m)
+{
+    help_tags(m, 1);
+    put(m, 0, 1, 0, 0);
+    sync_code = SL_EIO;
+    for (uint64_t i = 1; i < 10; i++)
+        put(m, i, 1, 1, SL_EIO);
+    sync_code = 0;
+}
+
+static void fail_some_then_one(struct meta *m)
+{
+    struct meta_extent e[9][2];
+    struct batch batch = BATCH_INIT;
+    struct job j[9];
+
+    help_tags(m, 1);
+    put(m, 0, 1, 0, 0);
+    sync_code = SL_EIO; /* a group whose later frames stay in the file */
+    for (uint64_t i = 0; i < 9; i++) {
+        j[i] = (struct job){.extents = e[i]};
+        pattern_put(&j[i], 0, 1 + i, 1, 2);
+        j[i].c.sync = 1;
+        batch_submit(&batch, m, &j[i]);
+    }
+    batch_wait(&batch);
+    sync_code = 0;
+    put(m, 1, 1, 1, 0);
+}
+
+static void failed_change_is_not_replayed(void **state)
+{
+    struct meta *m;
+
+    in_child(*state, fail_some);
+    m = open_meta(*state);
+    load(m);
+    assert_int_equal(found.blobs, 1);
+    meta_close(m);
+    in_child(*state, fail_some_then_one);
+    m = open_meta(*state);
+    load(m);
+    assert_int_equal(found.blobs, 2);
+    meta_close(m);
+}
+
+static void failing_commit_refuses_changes_and_loses_none(void **state)
+{
+    struct meta *m = open_meta(*state);
+
+    help_tags(m, 1);
+    put(m, 0, 1, 0, 0);
+    sync_code = SL_EIO;
+    assert_int_equal(help_flush(m), SL_EIO);
+    put(m, 1, 1, 0, SL_EIO);
+    put(m, 2, 1, 1, SL_EIO);
+    meta_close(m); /* its commit fails too */
+    sync_code = 0;
+    m = open_meta(*state);
+    load(m);
+    assert_int_equal(found.blobs, 1);
+    assert_int_equal(found.version[0], 1);
+    sync_code = SL_EIO;
+    put(m, 3, 1, 0, 0);
+    assert_int_equal(help_flush(m), SL_EIO);
+    sync_code = 0;
+    while (help_flush(m)) /* it is tried again after a while */
+        sched_yield();
+    put(m, 4, 1, 0, 0);
+    load(m);
+    assert_int_equal(found.blobs, 3);
+    meta_close(m);
+}
+
+static void change_whose_bytes_are_lost_leaves_the_one_before(void **state)
+{
+    struct meta_extent e;
+    struct meta *m;
+
+    in_child(*state, put_all);
+    pattern_extent(&e, 1000 + 10, 1); /* of blob 10's second version */
+    meta_close(open_meta(*state));
+    in_child(*state, change_all);
+    bad_loc = e.loc;
+    m = open_meta(*state);
+    bad_loc = 0;
+    assert_non_null(strstr(help_line, "149 changes of the log replayed, 1 dr"));
+    load(m);
+    assert_int_equal(found.version[10], 11);
+    assert_int_equal(found.version[12], 1012);
+    meta_close(m);
+}
+
+/* ---- order and size ---- */
+
+static void changes_settle_with_the_commit(void **state)
+{
+    struct meta *m = open_meta(*state);
+
+    help_tags(m, 1);
+    put(m, 0, 1, 1, 0);
+    assert_true(meta_last(m) > meta_settled(m));
+    assert_int_equal(help_flush(m), 0);
+    assert_true(meta_last(m) == meta_settled(m));
+    put(m, 0, 2, 1, 0);
+    assert_true(meta_last(m) > meta_settled(m));
+    meta_close(m);
+}
+
+static void record_larger_than_the_log_takes_is_stored(void **state)
+{
+    enum { N = 40000 }; /* 1.6 MB of extents */
+    struct meta_extent *e = calloc(N, sizeof *e);
+    struct job j = {.extents = e};
+    struct meta *m = open_meta(*state);
+
+    assert_non_null(e);
+    help_tags(m, 1);
+    put(m, 1, 1, 0, 0);
+    for (uint64_t v = 1; v < 4; v++) {
+        pattern_put(&j, 0, 0, v, N);
+        assert_int_equal(submit_wait(m, &j), 0);
+        assert_true(meta_last(m) == meta_settled(m));
+    }
+    pattern_put(&j, 7, 0, 1, N);
+    assert_int_equal(submit_wait(m, &j), SL_ENOTAG);
+    meta_close(m);
+    m = open_meta(*state);
+    load(m);
+    assert_int_equal(found.blobs, 2);
+    assert_int_equal(found.version[0], 3);
+    meta_close(m);
+    free(e);
+}
+
+static void long_log_is_committed_by_itself(void **state)
+{
+    enum { N = 20000, LARGE = 40 };
+    struct meta_extent e[LARGE];
+    struct job j = {.extents = e};
+    struct meta *m = open_meta(*state);
+    uint64_t settled;
+    struct stat st;
+    char *log = help_path(*state, "log");
+
+    help_tags(m, 1);
+    settled = meta_settled(m);
+    for (unsigned i = 0; i < N; i++) {
+        pattern_put(&j, 0, i % NUMBERS, 1 + i, LARGE);
+        assert_int_equal(submit_wait(m, &j), 0);
+    }
+    assert_true(meta_settled(m) > settled);
+    assert_int_equal(stat(log, &st), 0);
+    assert_true(st.st_size < 2 * (off_t)LOG_LIMIT);
+    meta_close(m);
+    free(log);
+}
+
+/* ---- the set of tags ---- */
+
+static void tag_set_follows_a_model(void **state)
+{
+    static uint8_t model[300];
+    struct tag_set s = {0};
+
+    (void)state;
+    help_seed();
+    for (unsigned i = 0; i < 200000; i++) {
+        uint64_t k = help_random(300), id = k * UINT64_C(0x100000001);
+        assert_int_equal(tag_set_has(&s, id), model[k]);
+        if (help_random(2)) {
+            assert_int_equal(tag_set_add(&s, id), 0);
+            model[k] = 1;
+        } else {
+            tag_set_remove(&s, id);
+            model[k] = 0;
+        }
+    }
+    tag_set_free(&s);
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(acknowledged_changes_are_replayed),
+        CASE(deleted_tag_stays_deleted),
+        CASE(torn_or_damaged_end_is_cut_cleanly),
+        CASE(log_of_another_store_or_time_is_ignored),
+        CASE(failed_change_is_not_replayed),
+        CASE(failing_commit_refuses_changes_and_loses_none),
+        CASE(change_whose_bytes_are_lost_leaves_the_one_before),
+        CASE(changes_settle_with_the_commit),
+        CASE(record_larger_than_the_log_takes_is_stored),
+        CASE(long_log_is_committed_by_itself),
+        cmocka_unit_test(tag_set_follows_a_model),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
