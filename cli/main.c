@@ -20,6 +20,8 @@ static const struct {
     {"stat", cmd_stat, "show what is known of a blob or a tag"},
     {"tag", cmd_tag, "list, make, delete and show tags"},
     {"query", cmd_query, "find tags and blobs by regular expression"},
+    {"compress", cmd_compress, "compress a file to a .lz4 frame"},
+    {"decompress", cmd_decompress, "read a .lz4 file"},
     {"demo", cmd_demo, "put and get a directory from a kernel, and compare"},
     {"bench", cmd_bench, "measure the limits and Sluice in one run"},
     {"doctor", cmd_doctor, "show what this machine offers, and why not more"},
@@ -31,7 +33,7 @@ static int help(void)
     puts("Usage: sluice COMMAND [OPTION]... [ARGUMENT]...\n"
          "Named blobs, put and got by GPU kernels and host threads.\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        printf("  %-8s %s\n", commands[i].name, commands[i].text);
+        printf("  %-10s %s\n", commands[i].name, commands[i].text);
     puts("\n  --help     this text; 'sluice COMMAND --help' for a command\n"
          "  --version  the version\n\n"
          "Exit code: 0 done, 1 the operation failed, 2 wrong usage.");

@@ -46,6 +46,32 @@ static int store(const struct opt *o, const char *text)
     return store_number(o, text);
 }
 
+/* ":hv" and the letters of the set, with a colon behind those that take a
+ * value; `to` has room for 2 of each. */
+static void fill_letters(const struct opt_set *set, char *to)
+{
+    *to++ = ':';
+    *to++ = 'h';
+    *to++ = 'v';
+    for (size_t i = 0; i < set->n; i++) {
+        if (!set->opts[i].letter)
+            continue;
+        *to++ = set->opts[i].letter;
+        if (set->opts[i].kind != OPT_FLAG)
+            *to++ = ':';
+    }
+    *to = 0;
+}
+
+/* The option of a letter; null when there is none. */
+static const struct opt *of_letter(const struct opt_set *set, int c)
+{
+    for (size_t i = 0; i < set->n; i++)
+        if (set->opts[i].letter && set->opts[i].letter == c)
+            return &set->opts[i];
+    return NULL;
+}
+
 static void fill(const struct opt_set *set, struct option *list)
 {
     size_t i;
@@ -90,13 +116,15 @@ static int count(const struct opt_set *set, int given)
 int opt_parse(const struct opt_set *set, int argc, char **argv, int *first)
 {
     struct option list[OPT_MAX + 3];
+    char letters[2 * OPT_MAX + 4];
     int c, rc = 0, verbose = 0;
     if (set->n > OPT_MAX)
         return out_fail("more options than OPT_MAX");
     fill(set, list);
+    fill_letters(set, letters);
     opterr = 0;
     optind = 1;
-    while (!rc && (c = getopt_long(argc, argv, ":hv", list, NULL)) != -1) {
+    while (!rc && (c = getopt_long(argc, argv, letters, list, NULL)) != -1) {
         if (c == 'h' || c == OPT_HELP) {
             fputs(set->help, stdout);
             return out_done();
@@ -105,6 +133,8 @@ int opt_parse(const struct opt_set *set, int argc, char **argv, int *first)
             verbose = 1;
         else if (c >= OPT_FIRST)
             rc = store(&set->opts[c - OPT_FIRST], optarg);
+        else if (of_letter(set, c))
+            rc = store(of_letter(set, c), optarg);
         else
             rc = mistake(set, c, argv);
     }

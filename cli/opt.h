@@ -23,6 +23,7 @@ struct opt {
     const char *name;
     enum opt_kind kind;
     void *to;
+    char letter;       /* 0: it has no short form */
     int *seen;         /* may be null; 1 when the option is given */
     uint64_t min, max; /* OPT_SIZE and OPT_NUMBER; max 0: any */
 };

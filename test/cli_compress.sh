@@ -1,0 +1,182 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# `sluice compress` and `sluice decompress` against the lz4 tool, both ways and
+# with each of its options, and what is damaged or refused.
+set -u
+sluice=${SLUICE:?path of the built sluice}
+command -v jq >/dev/null || {
+    echo "skip - no jq to look at the JSON"
+    exit 77
+}
+command -v lz4 >/dev/null || {
+    echo "skip - no lz4 tool"
+    exit 77
+}
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+err=$tmp/stderr
+out=$tmp/stdout
+
+ok() {
+    echo "ok - $1"
+}
+
+die() {
+    echo "not ok - $1"
+    echo "  standard error was:"
+    sed 's/^/  | /' "$err"
+    exit 1
+}
+
+fails() {
+    local code=$1 text=$2 what=$3 rc=0
+    shift 3
+    "$@" >"$out" 2>"$err" </dev/null || rc=$?
+    [ "$rc" -eq "$code" ] || die "$what: exit code $rc, expected $code"
+    [ "$(wc -l <"$err")" -eq 1 ] || die "$what: not one line"
+    grep -qF -- "$text" "$err" || die "$what: the line lacks '$text'"
+    ok "$what"
+}
+
+# Text, machine code, zeros, random bytes, nothing, and edges of a block.
+head -c 3000000 "$sluice" >binary
+seq 1 200000 >text
+head -c 500000 /dev/zero >zeros
+head -c 300000 /dev/urandom >random
+cat text zeros random binary >mixed
+: >empty
+head -c 65536 text >block
+head -c 65537 text >block1
+head -c 1 text >one
+files=(binary text zeros random mixed empty block block1 one)
+
+for file in "${files[@]}"; do
+    for option in "" --block-checksum --fast "--page 4096" "--threads 1"; do
+        # shellcheck disable=SC2086 # words of the option
+        "$sluice" compress -f $option -o a.lz4 "$file" >"$out" 2>"$err" ||
+            die "compress $option $file"
+        lz4 -t a.lz4 >"$out" 2>"$err" || die "lz4 -t: $option $file"
+        lz4 -dc a.lz4 2>"$err" | cmp -s - "$file" ||
+            die "lz4 -d: $option $file"
+        "$sluice" decompress -f -o back a.lz4 >"$out" 2>"$err" ||
+            die "decompress $option $file"
+        cmp -s back "$file" || die "decompress gives other bytes: $file"
+    done
+done
+ok "the lz4 tool reads our frames, and so do we"
+
+for file in "${files[@]}"; do
+    for option in -1 -9 -12 --fast=5 -B4 -B5 -B6 -B7 -BD "-B4 -BD" -BX \
+        --no-frame-crc --content-size "-B4 -BX -BD -9" -l; do
+        # shellcheck disable=SC2086
+        lz4 -f -q $option "$file" a.lz4 2>"$err" || die "lz4 $option $file"
+        "$sluice" decompress -f -o back a.lz4 >"$out" 2>"$err" ||
+            die "decompress of lz4 $option $file"
+        cmp -s back "$file" || die "other bytes: lz4 $option $file"
+    done
+done
+ok "we read frames of the lz4 tool with each of its options"
+
+lz4 -q <mixed 2>"$err" | "$sluice" decompress - 2>"$err" | cmp -s - mixed ||
+    die "decompress in a pipe"
+"$sluice" compress - <mixed 2>"$err" | lz4 -d 2>"$err" | cmp -s - mixed ||
+    die "compress in a pipe"
+ok "both work in pipes"
+
+lz4 -q -f text a.lz4
+lz4 -q -f binary b.lz4
+cat a.lz4 b.lz4 >both.lz4
+"$sluice" decompress both.lz4 >"$out" 2>"$err" || die "two frames"
+cat text binary | cmp -s - both || die "two frames: other bytes"
+ok "frames one behind the other"
+
+"$sluice" compress --json mixed >"$out" 2>"$err" || die "the report as JSON"
+jq -e --argjson n "$(stat -c %s mixed)" --argjson m "$(stat -c %s mixed.lz4)" \
+    '.bytes_in == $n and .bytes_out == $m and .ratio > 1 and .seconds > 0 and
+    .gbs > 0 and .path != "none" and .blocks > 0 and .pages.zero > 0 and
+    .pages.raw > 0 and .pages.lz4 > 0 and (.stages | length) == 8 and
+    .stages.read.ns > 0 and .stages.write.ns > 0' "$out" >/dev/null ||
+    die "a figure of the report is missing"
+ok "the report has all figures"
+"$sluice" decompress -f mixed.lz4 >"$out" 2>"$err" || die "the default name"
+grep -q '^mixed: .*ratio.*GB/s' "$out" || die "the report for people"
+[ ! -s "$err" ] || die "a bar where there is no terminal"
+ok "the report for people, without a bar"
+
+# ---- refused ----
+
+fails 1 "exists already" "an output that is there" "$sluice" compress mixed
+fails 1 "exists already" "an output that is there, reading" \
+    "$sluice" decompress mixed.lz4
+fails 1 "No such file" "an input that is not there" \
+    "$sluice" compress -o none nowhere
+fails 2 "does not end in .lz4" "a name without .lz4" "$sluice" decompress text
+fails 2 "--page" "a page that is too large" "$sluice" compress --page 128k text
+fails 2 "multiple of 64" "a page of 100 bytes" \
+    "$sluice" compress --page 100 text
+fails 2 "--json" "JSON and data to one place" \
+    "$sluice" compress --json -o - text
+fails 1 "cuda:99" "a device that does not exist" \
+    "$sluice" compress --device cuda:99 -o none text
+fails 2 "missing" "no file" "$sluice" compress
+fails 2 "'-z'" "an unknown letter" "$sluice" compress -z text
+
+# ---- damaged: one line, and nothing under the final name ----
+
+damaged() {
+    fails 1 "$1" "$2" "$sluice" decompress -o none "$3"
+    [ ! -e none ] || die "$2: there is an output"
+    [ -z "$(ls -A | grep '\.part$')" ] || die "$2: a part is left"
+}
+lz4 -q -f --content-size text good.lz4
+n=$(stat -c %s good.lz4)
+head -c $((n - 1)) good.lz4 >bad.lz4
+damaged "ends inside of a frame" "a frame without its last byte" bad.lz4
+head -c 10 good.lz4 >bad.lz4
+damaged "ends inside of a frame" "a frame that ends in its header" bad.lz4
+damaged "not a valid LZ4 frame" "another kind of file" text
+damaged "no LZ4 frame" "an empty file" empty
+{
+    head -c $((n - 4)) good.lz4
+    printf 'oops'
+} >bad.lz4
+damaged "checksum of the frame's content" "a wrong checksum" bad.lz4
+{
+    cat good.lz4
+    echo more
+} >bad.lz4
+damaged "other bytes follow" "bytes behind the last frame" bad.lz4
+lz4 -q -f -BX -B4 random bad.lz4
+printf '\377\000\377' | dd of=bad.lz4 bs=1 seek=1000 conv=notrunc 2>/dev/null
+damaged "checksum of block" "a wrong checksum of a block" bad.lz4
+if lz4 -q -f -D text block1 dict.lz4 2>"$err"; then
+    # Only frames of the library's users name a dictionary's id.
+    printf '\x04\x22\x4d\x18\x61\x40\x01\x00\x00\x00\x00' >bad.lz4
+    damaged "dictionary" "a frame that names a dictionary" bad.lz4
+fi
+
+# A file that was there stays whole when the new one fails.
+cp text kept
+fails 1 "ends inside" "a failure with --force" \
+    "$sluice" decompress -f -o kept <(head -c 1000 good.lz4)
+cmp -s kept text || die "the old file is changed"
+ok "a failure leaves the old file as it was"
+
+# ---- a signal: the part is removed ----
+
+mkfifo pipe
+"$sluice" compress -o stopped - <pipe >"$out" 2>"$err" &
+pid=$!
+exec 9>pipe
+for _ in $(seq 100000); do
+    [ -z "$(ls -A | grep '\.part$')" ] || break
+done
+[ -n "$(ls -A | grep '\.part$')" ] || die "there is no part"
+kill -INT $pid 2>/dev/null
+exec 9>&-
+wait $pid
+[ $? -ne 0 ] || die "it was not stopped"
+[ -z "$(ls -A | grep '\.part$')" ] || die "the part is left"
+[ ! -e stopped ] || die "there is an output"
+ok "a signal leaves nothing behind"
