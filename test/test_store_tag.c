@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tags: what a create and a delete promise while others write, while the
- * metadata is slow or fails, and over a kill. */
+ * metadata is slow or fails. */
 #include "store_help.h"
 
 #include "store/meta.h"
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/wait.h>
 
 #define SIZE 5000u
@@ -428,199 +427,6 @@ static void races_on_recorded_tags_end_exact(void **state)
     remove_dir(dir);
 }
 
-/* ---- kills ---- */
-
-#define WRITERS 3u
-#define NAMES 6u
-
-/* A writer of the child has one tag. It tells what it begins and what was
- * acknowledged; a pipe takes a step whole. */
-enum step_kind { STEP_TAG, STEP_PUT, STEP_DEL };
-struct step {
-    uint32_t writer, kind, done, name;
-    uint64_t value;
-};
-
-/* What the parent knows of a tag. */
-struct known {
-    int there;             /* the tag was acknowledged */
-    uint64_t value[NAMES]; /* 0: absent */
-    struct step open;      /* begun, not acknowledged */
-    int is_open;
-};
-
-struct writer {
-    pthread_t thread;
-    struct sl_runtime *rt;
-    uint32_t id;
-    int out;
-    uint64_t seed;
-};
-
-static void tell(const struct writer *w, struct step *s, uint32_t done)
-{
-    s->writer = w->id;
-    s->done = done;
-    if (write(w->out, s, sizeof(*s)) != sizeof(*s))
-        _exit(7);
-}
-
-static void *write_for_ever(void *arg)
-{
-    struct writer *w = arg;
-    char name[8];
-    uint64_t tag = 0;
-    snprintf(name, sizeof(name), "w%u", w->id);
-    for (;;) {
-        struct step s = {.kind = STEP_TAG};
-        tell(w, &s, 0);
-        if (sl_tag(w->rt, name, &tag))
-            _exit(6);
-        tell(w, &s, 1);
-        for (uint64_t n = test_random(&w->seed) % 12u; n; n--) {
-            s.kind = STEP_PUT;
-            s.value = test_random(&w->seed) | 1u;
-            s.name = (uint32_t)((s.value >> 8) % NAMES);
-            tell(w, &s, 0);
-            if (put_n(w->rt, tag, s.name, s.value, 1))
-                _exit(5);
-            tell(w, &s, 1);
-        }
-        if (test_random(&w->seed) % 4u == 0)
-            continue;
-        s.kind = STEP_DEL;
-        tell(w, &s, 0);
-        if (sl_tag_del(w->rt, tag))
-            _exit(4);
-        tell(w, &s, 1);
-    }
-}
-
-static void child(const char *dir, int out, uint64_t seed)
-{
-    struct writer w[WRITERS];
-    struct sl_config c = small_config();
-    c.data_dir = dir;
-    c.file_bytes = 8 * MIB;
-    struct sl_runtime *rt;
-    if (sl_open(&c, &rt))
-        _exit(8);
-    for (uint32_t i = 0; i < WRITERS; i++) {
-        w[i] = (struct writer){
-            .rt = rt, .id = i, .out = out, .seed = seed + i * 31u + 1u};
-        if (pthread_create(&w[i].thread, NULL, write_for_ever, &w[i]))
-            _exit(8);
-    }
-    pthread_join(w[0].thread, NULL);
-    _exit(3);
-}
-
-static void learn(struct known *k, const struct step *s)
-{
-    k->open = *s;
-    k->is_open = !s->done;
-    if (!s->done)
-        return;
-    if (s->kind == STEP_PUT) {
-        k->value[s->name] = s->value;
-    } else {
-        k->there = s->kind == STEP_TAG;
-        if (!k->there)
-            memset(k->value, 0, sizeof(k->value));
-    }
-}
-
-static int read_step(int fd, struct step *s)
-{
-    return read(fd, s, sizeof(*s)) == sizeof(*s);
-}
-
-static void kill_after(const char *dir, struct known *k, unsigned steps,
-                       uint64_t seed)
-{
-    int fd[2], status = 0;
-    struct step s;
-    assert_int_equal(pipe(fd), 0);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        close(fd[0]);
-        child(dir, fd[1], seed);
-    }
-    close(fd[1]);
-    while (steps-- && read_step(fd[0], &s))
-        learn(&k[s.writer], &s);
-    kill(pid, SIGKILL);
-    while (read_step(fd[0], &s))
-        learn(&k[s.writer], &s);
-    close(fd[0]);
-    assert_true(waitpid(pid, &status, 0) == pid);
-    assert_true(WIFSIGNALED(status));
-}
-
-/* What was acknowledged is there; what was open is there whole or not at all,
- * and is known afterwards. Returns how many blobs. */
-static unsigned check_writer(struct sl_runtime *rt, struct known *k,
-                             uint32_t id)
-{
-    char name[8];
-    uint64_t tag, bytes, n;
-    unsigned found = 0;
-    snprintf(name, sizeof(name), "w%u", id);
-    int rc = sl_tag_find(rt, name, &tag);
-    int deleting = k->is_open && k->open.kind == STEP_DEL;
-    int making = k->is_open && k->open.kind == STEP_TAG;
-    k->is_open &= k->open.kind == STEP_PUT;
-    if (rc == SL_ENOTAG) {
-        assert_true(!k->there || deleting);
-        memset(k, 0, sizeof(*k));
-        return 0;
-    }
-    assert_int_equal(rc, 0);
-    assert_true(k->there || making);
-    k->there = 1;
-    for (unsigned i = 0; i < NAMES; i++) {
-        if (k->is_open && k->open.name == i &&
-            get_n(rt, tag, i, k->open.value) == 0)
-            k->value[i] = k->open.value;
-        rc = get_n(rt, tag, i, k->value[i]);
-        assert_int_equal(rc, k->value[i] ? 0 : SL_ENOENT);
-        found += rc == 0;
-    }
-    k->is_open = 0;
-    assert_int_equal(sl_tag_size(rt, tag, &bytes, &n), 0);
-    assert_int_equal(n, found);
-    assert_int_equal(bytes, found * SIZE);
-    return found;
-}
-
-static void acknowledged_blobs_of_live_tags_survive_kills(void **state)
-{
-    (void)state;
-    char dir[64];
-    struct known k[WRITERS];
-    uint64_t seed = test_seed("store_tag");
-    unsigned total = 0;
-    memset(k, 0, sizeof(k));
-    make_dir(dir, sizeof(dir));
-    for (int round = 0; round < 20; round++) {
-        struct sl_config c = small_config();
-        unsigned found = 0;
-        c.data_dir = dir;
-        c.file_bytes = 8 * MIB;
-        kill_after(dir, k, 1u + (unsigned)(test_random(&seed) % 400u), seed);
-        struct sl_runtime *rt = open_store(&c);
-        for (uint32_t i = 0; i < WRITERS; i++)
-            found += check_writer(rt, &k[i], i);
-        assert_int_equal(file_used(rt), found * UNIT);
-        assert_int_equal(sl_close(rt), 0);
-        total += found;
-    }
-    printf("# %u blobs found in 20 rounds\n", total);
-    assert_true(total > 0);
-    remove_dir(dir);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -629,7 +435,6 @@ int main(void)
         cmocka_unit_test(space_of_a_deleted_tag_is_used_again),
         cmocka_unit_test(races_on_volatile_tags_end_exact),
         cmocka_unit_test(races_on_recorded_tags_end_exact),
-        cmocka_unit_test(acknowledged_blobs_of_live_tags_survive_kills),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Each fault of a target and of the metadata, at each step of each operation:
+ * an error to the caller, nothing lost that was acknowledged, nothing leaked,
+ * and all works again afterwards. Every tier that the store opens is wrapped,
+ * and so is the way to the metadata (--wrap). */
+#include "model.h"
+#include "space_check.h"
+#include "store_help.h"
+
+#include "store/meta.h"
+#include "tier/fault.h"
+
+#include <pthread.h>
+
+/* ---- what fails ---- */
+
+int __real_tier_open(const struct tier_config *c, struct tier **out);
+int __wrap_tier_open(const struct tier_config *c, struct tier **out);
+void __real_meta_submit(struct meta *m, struct meta_change *c);
+void __wrap_meta_submit(struct meta *m, struct meta_change *c);
+
+#define TIERS_MAX 8u
+static struct tier *tiers[TIERS_MAX]; /* of the store that is open */
+static uint32_t n_tiers;
+
+int __wrap_tier_open(const struct tier_config *c, struct tier **out)
+{
+    struct tier *inner = NULL;
+    int rc = __real_tier_open(c, &inner);
+    if (rc || n_tiers == TIERS_MAX) {
+        *out = inner;
+        return rc;
+    }
+    rc = fault_wrap(inner, out);
+    if (rc)
+        inner->ops->close(inner);
+    else
+        tiers[n_tiers++] = *out;
+    return rc;
+}
+
+/* Changes of the metadata until one fails, 0: none does. Atomic. */
+static uint64_t meta_left;
+static uint64_t meta_seen; /* atomic */
+static int meta_code;
+
+void __wrap_meta_submit(struct meta *m, struct meta_change *c)
+{
+    uint64_t left = __atomic_load_n(&meta_left, __ATOMIC_ACQUIRE);
+    __atomic_fetch_add(&meta_seen, 1u, __ATOMIC_RELAXED);
+    while (left &&
+           !__atomic_compare_exchange_n(&meta_left, &left, left - 1u, 0,
+                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        ;
+    if (left == 1u)
+        c->done(c, meta_code);
+    else
+        __real_meta_submit(m, c);
+}
+
+enum fault_kind { K_ERROR, K_FULL, K_TORN, K_LOST, K_HALF, K_META, KINDS };
+static const char *const kind_names[KINDS] = {"error", "full", "torn",
+                                              "lost",  "half", "metadata"};
+
+struct fault {
+    enum fault_kind kind;
+    enum fault_op op;
+    uint64_t nth;
+    uint64_t seen; /* before */
+};
+
+static int lies(enum fault_kind k)
+{
+    return k == K_LOST || k == K_HALF;
+}
+
+static uint64_t seen(const struct fault *f)
+{
+    uint64_t n = 0;
+    if (f->kind == K_META)
+        return __atomic_load_n(&meta_seen, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < n_tiers; i++)
+        n += fault_seen(tiers[i], f->op);
+    return n;
+}
+
+/* One tier at a time: where there are two, the n-th of each. */
+static void arm(struct fault *f)
+{
+    static const struct fault_rule rules[KINDS] = {
+        [K_ERROR] = {.times = 1, .code = SL_EIO},
+        [K_FULL] = {.times = 1, .code = SL_ENOSPC},
+        [K_TORN] = {.times = 1, .code = SL_EIO, .torn = 5000},
+        [K_LOST] = {.times = 1},
+        [K_HALF] = {.times = 1, .torn = 100},
+    };
+    f->seen = seen(f);
+    if (f->kind == K_META) {
+        meta_code = SL_EIO;
+        __atomic_store_n(&meta_left, f->nth, __ATOMIC_RELEASE);
+        return;
+    }
+    for (uint32_t i = 0; i < n_tiers; i++) {
+        struct fault_rule r = rules[f->kind];
+        r.nth = f->nth;
+        fault_arm(tiers[i], f->op, r);
+    }
+}
+
+static void disarm(void)
+{
+    struct fault_rule off = {.times = 0};
+    __atomic_store_n(&meta_left, 0u, __ATOMIC_RELEASE);
+    for (uint32_t i = 0; i < n_tiers; i++)
+        for (int op = 0; op < FAULT_OPS; op++)
+            fault_arm(tiers[i], (enum fault_op)op, off);
+}
+
+/* ---- the store, and what it must hold ---- */
+
+#define BLOBS 5u
+#define BYTES_MAX 400000u
+
+struct held {
+    int there;
+    uint64_t size;
+    uint8_t bytes[BYTES_MAX];
+};
+
+struct rig {
+    struct sl_config c;
+    char dir[64], file[80];
+    struct sl_runtime *rt;
+    uint64_t tag;
+    struct held held[BLOBS];
+    uint8_t *buf;
+    struct space empty;
+    uint64_t stamp;     /* of the next bytes */
+    uint64_t struck, n; /* faults that struck, operations that were tried */
+};
+
+static const char *const names[BLOBS] = {"small", "page", "big", "durable",
+                                         "new"};
+static const uint64_t base_size[BLOBS] = {100, 5000, 300000, 150000, 0};
+
+enum tiers_used { USE_RAM = 1, USE_FILE = 2, USE_DIR = 4, USE_PINNED = 8 };
+
+static void rig_open(struct rig *r, unsigned use)
+{
+    memset(r, 0, sizeof(*r));
+    make_dir(r->dir, sizeof(r->dir));
+    snprintf(r->file, sizeof(r->file), "%s/file", r->dir);
+    r->c = small_config();
+    r->c.pinned_bytes = use & USE_PINNED ? 2 * MIB : SL_NONE;
+    r->c.ram_bytes = use & USE_RAM ? 8 * MIB : 0;
+    r->c.file_bytes = 16 * MIB;
+    if (use & USE_DIR)
+        r->c.data_dir = r->dir;
+    else if (use & USE_FILE)
+        r->c.file_path = r->file;
+    else
+        r->c.file_bytes = 0;
+    n_tiers = 0;
+    r->rt = open_store(&r->c);
+    assert_true(n_tiers > 0);
+    r->buf = malloc(BYTES_MAX);
+    assert_non_null(r->buf);
+    r->empty = space_of(r->rt);
+}
+
+static void rig_close(struct rig *r)
+{
+    assert_int_equal(sl_close(r->rt), 0);
+    n_tiers = 0;
+    free(r->buf);
+    remove_dir(r->dir);
+}
+
+static struct sl_put_opts opts(uint32_t flags, uint8_t level)
+{
+    struct sl_put_opts o = {
+        .size = sizeof(o), .flags = flags, .score = -1, .persist = level};
+    return o;
+}
+
+static int put(struct rig *r, unsigned i, uint64_t offset, uint64_t size,
+               struct sl_put_opts o)
+{
+    struct held *h = &r->held[i];
+    fill(r->buf, size, ++r->stamp);
+    int rc = sl_put(r->rt, r->tag, names[i], offset, r->buf, size, &o);
+    if (rc)
+        return rc;
+    if (!h->there || (o.flags & SL_F_REPLACE)) {
+        memset(h->bytes, 0, sizeof(h->bytes));
+        h->size = 0;
+    }
+    h->there = 1;
+    memcpy(h->bytes + offset, r->buf, size);
+    if (offset + size > h->size)
+        h->size = offset + size;
+    return 0;
+}
+
+static int get(struct rig *r, unsigned i)
+{
+    const struct held *h = &r->held[i];
+    int rc = sl_get(r->rt, r->tag, names[i], 0, r->buf, h->size, NULL);
+    if (!rc)
+        assert_memory_equal(r->buf, h->bytes, h->size);
+    return rc;
+}
+
+/* Everything is there and whole. Where a target lied a blob may be damaged,
+ * and says so. */
+static void check_all(struct rig *r, int damaged)
+{
+    for (unsigned i = 0; i < BLOBS; i++) {
+        uint64_t size = 0;
+        int rc = sl_size(r->rt, r->tag, names[i], &size);
+        assert_int_equal(rc, r->held[i].there ? 0 : SL_ENOENT);
+        if (!r->held[i].there)
+            continue;
+        assert_int_equal(size, r->held[i].size);
+        rc = get(r, i);
+        if (rc != SL_ECHECKSUM || !damaged)
+            assert_int_equal(rc, 0);
+    }
+}
+
+/* ---- what is tried ---- */
+
+enum op_kind { OP_PUT, OP_GET, OP_FLUSH, OP_DEL, OP_TAG, OP_MAKE };
+
+struct op {
+    const char *name;
+    enum op_kind kind;
+    unsigned blob;
+    uint64_t offset, size;
+    uint32_t flags;
+    uint8_t level;
+};
+
+static const struct op ops[] = {
+    {"put new", OP_PUT, 4, 0, 200000, 0, 0},
+    {"put replace", OP_PUT, 2, 0, 150000, SL_F_REPLACE, 0},
+    {"put inside", OP_PUT, 2, 70000, 10000, 0, 0},
+    {"put across", OP_PUT, 2, 60001, 70001, 0, 0},
+    {"put extend", OP_PUT, 2, 300000, 90000, 0, 0},
+    {"put behind a gap", OP_PUT, 1, 90000, 10, 0, 0},
+    {"get", OP_GET, 2, 0, 0, 0, 0},
+    {"put new level 1", OP_PUT, 4, 0, 100000, 0, 1},
+    {"put new level 2", OP_PUT, 4, 0, 100000, 0, 2},
+    {"put replace level 1", OP_PUT, 3, 0, 80000, SL_F_REPLACE, 1},
+    {"put inside level 2", OP_PUT, 3, 65000, 1000, 0, 2},
+    {"put volatile to level 1", OP_PUT, 2, 10, 10, 0, 1},
+    {"get durable", OP_GET, 3, 0, 0, 0, 0},
+    {"flush", OP_FLUSH, 0, 0, 0, 0, 0},
+    {"delete", OP_DEL, 3, 0, 0, 0, 0},
+    {"delete tag", OP_TAG, 0, 0, 0, 0, 0},
+    {"create tag", OP_MAKE, 0, 0, 0, 0, 0},
+};
+#define N_OPS (sizeof(ops) / sizeof(ops[0]))
+
+static int run_op(struct rig *r, const struct op *o)
+{
+    uint64_t other;
+    int rc;
+    switch (o->kind) {
+    case OP_PUT:
+        return put(r, o->blob, o->offset, o->size, opts(o->flags, o->level));
+    case OP_GET:
+        return get(r, o->blob);
+    case OP_DEL:
+        rc = sl_del(r->rt, r->tag, names[o->blob]);
+        if (!rc)
+            r->held[o->blob].there = 0;
+        return rc;
+    case OP_TAG:
+        rc = sl_tag_del(r->rt, r->tag);
+        for (unsigned i = 0; i < BLOBS && !rc; i++)
+            r->held[i].there = 0;
+        return rc;
+    case OP_MAKE:
+        return sl_tag(r->rt, "other", &other);
+    case OP_FLUSH:
+    default:
+        return sl_flush(r->rt);
+    }
+}
+
+/* A volatile set and, with a directory, a durable blob. */
+static void make_base(struct rig *r)
+{
+    assert_int_equal(sl_tag(r->rt, "t", &r->tag), 0);
+    for (unsigned i = 0; i < BLOBS; i++) {
+        r->held[i].there = 0;
+        if (!base_size[i])
+            continue;
+        uint8_t level = i == 3 && r->c.data_dir ? 1 : 0;
+        assert_int_equal(put(r, i, 0, base_size[i], opts(0, level)), 0);
+    }
+}
+
+/* Deletes all; then no space is taken. */
+static void clear_base(struct rig *r)
+{
+    struct space now;
+    uint64_t other;
+    for (unsigned i = 0; i < BLOBS; i++) {
+        int rc = sl_del(r->rt, r->tag, names[i]);
+        assert_int_equal(rc, r->held[i].there ? 0 : SL_ENOENT);
+    }
+    assert_int_equal(sl_tag_del(r->rt, r->tag), 0);
+    if (sl_tag_find(r->rt, "other", &other) == 0)
+        assert_int_equal(sl_tag_del(r->rt, other), 0);
+    assert_int_equal(sl_flush(r->rt), 0);
+    now = space_of(r->rt);
+    space_same(&r->empty, &now);
+}
+
+/* Where a fault strikes, the caller hears of it; but a full target may have
+ * another below, and what syncs later reports it later. */
+static void check_code(const struct fault *f, int rc)
+{
+    if (f->kind == K_FULL)
+        assert_true(rc == 0 || rc == SL_ENOSPC);
+    else if (f->op == FAULT_FLUSH && f->kind != K_META)
+        assert_true(rc == 0 || rc == SL_EIO);
+    else if (lies(f->kind)) /* a later step may read what was not written */
+        assert_true(rc == 0 || rc == SL_ECHECKSUM);
+    else
+        assert_int_equal(rc, SL_EIO);
+}
+
+/* One operation with one fault; false when it took fewer steps than that. */
+static int try_one(struct rig *r, const struct op *o, struct fault *f)
+{
+    make_base(r);
+    arm(f);
+    int rc = run_op(r, o), struck = seen(f) - f->seen >= f->nth;
+    disarm();
+    r->n++;
+    r->struck += struck ? 1u : 0u;
+    if (struck)
+        check_code(f, rc);
+    else
+        assert_int_equal(rc, 0);
+    /* As it was, or made again after its delete. */
+    assert_int_equal(sl_tag(r->rt, "t", &r->tag), 0);
+    check_all(r, lies(f->kind));
+    if (rc && o->kind != OP_DEL && !lies(f->kind))
+        assert_int_equal(run_op(r, o), 0);
+    assert_int_equal(sl_tag(r->rt, "t", &r->tag), 0);
+    check_all(r, lies(f->kind));
+    clear_base(r);
+    return struck;
+}
+
+static void sweep(struct rig *r, const struct op *o, enum fault_kind kind,
+                  enum fault_op op)
+{
+    struct fault f = {.kind = kind, .op = op};
+    uint64_t most = 200;
+    for (f.nth = 1; f.nth <= most; f.nth++) {
+        if (getenv("SHOW_LOG"))
+            fprintf(stderr, "# %s, %s of %d, number %llu\n", o->name,
+                    kind_names[kind], (int)op, (unsigned long long)f.nth);
+        if (!try_one(r, o, &f))
+            return;
+    }
+    assert_true(f.nth <= most);
+}
+
+static void sweep_all(unsigned use)
+{
+    struct rig *r = malloc(sizeof(*r));
+    assert_non_null(r);
+    rig_open(r, use);
+    for (unsigned i = 0; i < N_OPS; i++) {
+        const struct op *o = &ops[i];
+        if (!r->c.data_dir && (o->level || i >= 12u))
+            continue;
+        sweep(r, o, K_ERROR, FAULT_WRITE);
+        sweep(r, o, K_FULL, FAULT_WRITE);
+        sweep(r, o, K_TORN, FAULT_WRITE);
+        sweep(r, o, K_LOST, FAULT_WRITE);
+        sweep(r, o, K_HALF, FAULT_WRITE);
+        sweep(r, o, K_ERROR, FAULT_READ);
+        sweep(r, o, K_FULL, FAULT_ALLOC);
+        sweep(r, o, K_ERROR, FAULT_ALLOC);
+        if (!r->c.data_dir)
+            continue;
+        sweep(r, o, K_ERROR, FAULT_FLUSH);
+        sweep(r, o, K_META, FAULT_OPS);
+    }
+    printf("# %llu operations, %llu faults struck\n", (unsigned long long)r->n,
+           (unsigned long long)r->struck);
+    assert_true(r->struck > N_OPS);
+    rig_close(r);
+    free(r);
+}
+
+static void faults_of_ram_are_told_and_cost_nothing(void **state)
+{
+    (void)state;
+    sweep_all(USE_RAM);
+}
+
+static void faults_of_a_file_are_told_and_cost_nothing(void **state)
+{
+    (void)state;
+    sweep_all(USE_FILE);
+}
+
+static void faults_below_the_pinned_tier_are_told_and_cost_nothing(void **state)
+{
+    (void)state;
+    sweep_all(USE_PINNED | USE_RAM | USE_DIR);
+}
+
+static void faults_of_a_directory_are_told_and_cost_nothing(void **state)
+{
+    (void)state;
+    sweep_all(USE_DIR);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(faults_of_ram_are_told_and_cost_nothing),
+        cmocka_unit_test(faults_of_a_file_are_told_and_cost_nothing),
+        cmocka_unit_test(faults_of_a_directory_are_told_and_cost_nothing),
+        cmocka_unit_test(
+            faults_below_the_pinned_tier_are_told_and_cost_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
