@@ -180,3 +180,21 @@ wait $pid
 [ -z "$(ls -A | grep '\.part$')" ] || die "the part is left"
 [ ! -e stopped ] || die "there is an output"
 ok "a signal leaves nothing behind"
+
+# ---- bench: small, only that it runs and what it prints ----
+
+"$sluice" bench pages --device cpu --bytes 1m --json >"$out" 2>"$err" ||
+    die "bench pages"
+jq -e '(.sets | length) == 4 and all(.sets[]; .liblz4.ratio > 1 and
+    .cpu.compress.median > 0 and .cpu.decompress.min > 0 and
+    .cpu.relative_ratio > 0.9)' "$out" >/dev/null ||
+    die "a figure of bench pages is missing"
+"$sluice" bench pages --device cpu --bytes 1m --page 64k text binary \
+    >"$out" 2>"$err" || die "bench pages of files"
+grep -q '^text$' "$out" || die "the report of bench pages for people"
+ok "bench pages prints speed and ratio of each set"
+fails 2 "multiple of 64" "bench with a page of 100 bytes" \
+    "$sluice" bench pages --page 100
+fails 1 "nowhere" "bench of a file that is not there" \
+    "$sluice" bench pages nowhere
+fails 1 "it is empty" "bench of an empty file" "$sluice" bench pages empty

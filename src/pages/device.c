@@ -32,11 +32,14 @@ static int slot_alloc(struct sl_pages_stream *s, struct slot *t)
 {
     const struct gpu_ops *ops = ops_of(s);
     struct gpu *g = s->p->gpu;
+    uint64_t scratch = pages_run_scratch(s->p, s->way, s->p->o.slot_bytes);
     int rc = ops->alloc(g, s->src_room + SLACK, &t->dev.in);
     if (rc == 0)
         rc = ops->alloc(g, s->dst_room + SLACK, &t->dev.out);
     if (rc == 0)
         rc = ops->alloc(g, entries_bytes(s->n_pages), &t->dev.entries);
+    if (rc == 0 && scratch)
+        rc = ops->alloc(g, scratch, &t->dev.scratch);
     for (int i = 0; i < SLOT_EVENTS && rc == 0; i++)
         rc = ops->event_open(g, &t->dev.event[i]);
     return rc;
@@ -185,11 +188,17 @@ void device_stage_in(struct sl_pages_stream *s, struct slot *t)
 
 /* ---- run ---- */
 
-static int queue_kernels(struct sl_pages_stream *s, struct slot *t)
+static int queue_kernels(struct sl_pages_stream *s, const struct slot *t)
 {
-    (void)s;
-    (void)t;
-    return SL_ENOSYS;
+    struct pages_run r = {.stream = s->run,
+                          .src = t->dev.in,
+                          .dst = t->dev.out,
+                          .entries = t->dev.entries,
+                          .scratch = t->dev.scratch,
+                          .total = pinned_at(s, t->total),
+                          .src_bytes = t->dev.src_bytes,
+                          .bytes = t->b.bytes};
+    return pages_run(s->p, s->way, &r);
 }
 
 static int queue_in(struct sl_pages_stream *s, struct slot *t)

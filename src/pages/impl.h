@@ -35,6 +35,13 @@ struct pages_pin {
     sl_devptr at;
 };
 
+/* What the calls on device data keep. */
+struct pages_array {
+    struct gpu_stream *stream;
+    sl_devptr total, scratch;
+    uint64_t scratch_bytes;
+};
+
 struct sl_pages {
     struct sl_pages_opts o;
     char device[96];
@@ -51,6 +58,7 @@ struct sl_pages {
     pthread_mutex_t calls[2];        /* one synchronous call of a way */
     struct sl_pages_stream *sync[2]; /* made by the first one */
     pthread_mutex_t array_calls;     /* one call on device data */
+    struct pages_array array;
 };
 
 enum slot_state {
@@ -182,6 +190,27 @@ static inline struct cpu_batch slot_batch(const struct sl_pages_stream *s,
                           .mode = s->p->o.mode};
     return b;
 }
+
+/* ---- run.c ---- */
+
+/** The kernels of one batch; all addresses are the device's. */
+struct pages_run {
+    struct gpu_stream *stream;
+    sl_devptr src, dst, entries;
+    sl_devptr scratch; /* pages_run_scratch bytes */
+    sl_devptr total;   /* compress: a word for the bytes of all blocks */
+    uint64_t src_bytes;
+    uint64_t bytes; /* of the pages */
+};
+
+/** Device memory that a batch of so many bytes works in. */
+uint64_t pages_run_scratch(const struct sl_pages *p, int way, uint64_t bytes);
+/** Queues them; SL_ENOSYS when this build has none, SL_EDEVICE. */
+int pages_run(const struct sl_pages *p, int way, const struct pages_run *r);
+
+/* ---- array.c ---- */
+
+void pages_array_close(struct sl_pages *p);
 
 /* ---- device.c ---- */
 

@@ -261,6 +261,7 @@ void sl_pages_close(struct sl_pages *p)
         return;
     sl_pages_stream_close(p->sync[SL_PAGES_COMPRESS]);
     sl_pages_stream_close(p->sync[SL_PAGES_DECOMPRESS]);
+    pages_array_close(p);
     while (p->pins)
         (void)sl_pages_unpin(p, p->pins->mem);
     if (p->gpu)
