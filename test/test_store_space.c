@@ -17,8 +17,8 @@ struct place {
 
 static const struct place places[] = {
     {"pinned", 1, 0, 0, 0, 0, 200000}, {"ram", 0, 1, 0, 0, 0, 30000},
-    {"file", 0, 0, 1, 0, 0, 3000},    {"directory", 0, 0, 0, 1, 0, 2000},
-    {"level 1", 0, 0, 0, 1, 1, 500},  {"level 2", 0, 0, 0, 1, 2, 500},
+    {"file", 0, 0, 1, 0, 0, 3000},     {"directory", 0, 0, 0, 1, 0, 2000},
+    {"level 1", 0, 0, 0, 1, 1, 500},   {"level 2", 0, 0, 0, 1, 2, 500},
 };
 
 static struct sl_config config_of(const struct place *p, const char *dir,
