@@ -53,6 +53,10 @@
     X(SL_EDEVICE, 272, "the device reported an error")                         \
     X(SL_ECODEC, 273, "unknown codec")                                         \
     X(SL_ENOCODEC, 274, "codec is not in this build")                          \
+    X(SL_ESCORE, 275, "score outside -1 to 1")                                 \
+    X(SL_ESHRUNK, 276, "the target's file is shorter than the store knows")    \
+    X(SL_ENOTARGET, 277, "no such target")                                     \
+    X(SL_ETARGETBUSY, 278, "target is held by another process")                \
     X(SL_EPATTERN, 279, "not a regular expression")                            \
     X(SL_EMATCHLIMIT, 280, "the expression needs too many steps")              \
     X(SL_EPAGESIZE, 281, "page size is not supported")                         \

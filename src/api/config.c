@@ -47,6 +47,14 @@ void sl_config_init(struct sl_config *c)
         c->events = 4096;
     if (!c->flush_ms && c->data_dir)
         c->flush_ms = 1000;
+    if (!c->placement_seed)
+        c->placement_seed = 1;
+    if (c->evict_high == 0)
+        c->evict_high = 0.90f;
+    if (c->evict_low == 0)
+        c->evict_low = c->evict_high < 0.75f ? c->evict_high : 0.75f;
+    if (!c->move_bytes_per_s)
+        c->move_bytes_per_s = UINT64_C(2000000000);
     if (!c->timeout_ns)
         c->timeout_ns = UINT64_C(30000000000);
 }
@@ -106,12 +114,25 @@ static int check_flush(const struct sl_config *c)
     return 0;
 }
 
+static int check_placement(const struct sl_config *c)
+{
+    if (c->placement > SL_PLACE_RANDOM)
+        return wrong("placement", "no such engine");
+    if (!(c->evict_high > 0.0f && c->evict_high <= 1.0f)) /* NaN too */
+        return wrong("evict_high", "not above 0 and at most 1");
+    if (!(c->evict_low > 0.0f && c->evict_low <= c->evict_high))
+        return wrong("evict_low", "not above 0 and at most evict_high");
+    return 0;
+}
+
 int config_check(const struct sl_config *c)
 {
     int rc = check_threads(c);
     if (!rc)
         rc = check_tiers(c);
-    return rc ? rc : check_flush(c);
+    if (!rc)
+        rc = check_flush(c);
+    return rc ? rc : check_placement(c);
 }
 
 /* ---- the runtime's copy ---- */

@@ -182,6 +182,7 @@ int sl_close(struct sl_runtime *rt)
     flusher_stop(rt);
     flushed = rt->config.data_dir ? sl_flush(rt) : 0;
     gate_close(&rt->gate);
+    store_stop(rt->store);
     set_states(rt, SL_CHANNEL_STOPPING);
     drained = workers_drain(rt->workers, rt->config.timeout_ns);
     set_states(rt, SL_CHANNEL_DEAD);
@@ -198,7 +199,7 @@ int sl_close(struct sl_runtime *rt)
     return flushed;
 }
 
-/* ---- pools and tiers ---- */
+/* ---- pools ---- */
 
 int sl_pool_create(struct sl_runtime *rt, const char *name,
                    const struct sl_module *m, uint32_t *pool)
@@ -224,18 +225,6 @@ int sl_pool_find(struct sl_runtime *rt, const char *name, uint32_t *pool)
     if (!host_enter(rt))
         return SL_EDEAD;
     rc = pools_find(rt->pools, name, pool);
-    host_leave(rt);
-    return rc;
-}
-
-int sl_tiers(struct sl_runtime *rt, struct sl_tier_info *out, size_t n)
-{
-    int rc;
-    if (!rt || (n && !out))
-        return SL_EINVAL;
-    if (!host_enter(rt))
-        return SL_EDEAD;
-    rc = store_tiers(rt->store, out, n);
     host_leave(rt);
     return rc;
 }

@@ -31,6 +31,12 @@ void shard_discharge(struct shard *sh, uint64_t bytes)
     }
 }
 
+void shard_give_credit(struct shard *sh)
+{
+    arena_discharge(sh->store->config.arena, sh->credit);
+    sh->credit = 0;
+}
+
 /* ---- extents ---- */
 
 void extent_free(struct shard *sh, const struct extent *e)

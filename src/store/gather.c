@@ -151,7 +151,7 @@ static int gather_move(struct update *u)
     while (i < b->n && u->n < MOVE_PIECES && bytes < MOVE_BYTES) {
         const struct extent *e = &b->ext[i];
         uint32_t taken = 1;
-        if (e->target == TARGET_FILE) {
+        if (!(TARGET_BIT(e->target) & u->from)) {
             i++;
             continue;
         }

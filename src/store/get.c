@@ -290,25 +290,35 @@ int store_size(struct sl_task *t, void *container)
 
 /* ---- stat ---- */
 
-static const char *const target_kinds[TARGETS] = {"pinned", "ram", "file",
-                                                  "null"};
-
-static void stat_extents(const struct blob *b, struct sl_stat *s)
+/* Targets of a kind are one line; what does not fit is left out of the lines. */
+static void stat_bytes(struct sl_stat *s, const char *kind, uint64_t bytes)
 {
-    uint64_t bytes[TARGETS] = {0};
+    const uint32_t max = sizeof(s->tier) / sizeof(s->tier[0]);
+    uint32_t i = 0;
+    while (i < s->n_tiers && strcmp(s->tier[i].kind, kind) != 0)
+        i++;
+    if (i == max)
+        return;
+    if (i == s->n_tiers) {
+        s->n_tiers++;
+        strncpy(s->tier[i].kind, kind, sizeof(s->tier[i].kind) - 1u);
+    }
+    s->tier[i].bytes += bytes;
+}
+
+static void stat_extents(const struct shard *sh, const struct blob *b,
+                         struct sl_stat *s)
+{
+    uint64_t bytes[TARGETS_MAX] = {0};
     for (uint32_t i = 0; i < b->n; i++) {
         const struct extent *e = &b->ext[i];
         bytes[e->target] += e->len;
         s->stored +=
             e->target == TARGET_PINNED ? UINT64_C(1) << e->klass : e->stored;
     }
-    for (uint32_t k = 0; k < TARGETS; k++) {
-        if (!bytes[k])
-            continue;
-        strncpy(s->tier[s->n_tiers].kind, target_kinds[k],
-                sizeof(s->tier[0].kind) - 1u);
-        s->tier[s->n_tiers++].bytes = bytes[k];
-    }
+    for (uint32_t t = 0; t < TARGETS_MAX; t++)
+        if (bytes[t])
+            stat_bytes(s, sh->store->target[t].spec.kind, bytes[t]);
 }
 
 int store_stat(struct sl_task *t, void *container)
@@ -328,7 +338,7 @@ int store_stat(struct sl_task *t, void *container)
     s.score = b->score;
     s.context = b->context;
     s.persist = b->persist;
-    stat_extents(b, &s);
+    stat_extents(sh, b, &s);
     /* The side chunk stays lent to the producer, which waits for the reply. */
     memcpy(shard_arena(sh) + t->cell.side, &s, sizeof(s));
     return 0;

@@ -195,7 +195,7 @@ static struct blob *flush_find(const struct flush *f, uint64_t i)
 static int flush_step(struct flush *f)
 {
     struct blob *b = flush_find(f, f->next);
-    if (!b || (!b->busy && b->recorded && !blob_is_volatile(b)))
+    if (!b || (!b->busy && b->recorded && !blob_is_volatile(f->sh, b)))
         return 0;
     if (b->busy) {
         f->waiter.done = flush_waited;

@@ -40,6 +40,7 @@ void change_release(struct change *c)
 int change_blob(struct shard *sh, const struct blob *b, const struct merged *m,
                 struct change **out)
 {
+    const struct store *s = sh->store;
     struct change *c = calloc(1, sizeof(*c));
     if (!c)
         return SL_ENOMEM;
@@ -50,13 +51,14 @@ int change_blob(struct shard *sh, const struct blob *b, const struct merged *m,
     }
     for (uint32_t i = 0; i < m->n; i++) {
         const struct extent *e = &m->ext[i];
-        c->extents[i] = (struct meta_extent){.offset = e->off,
-                                             .bytes = e->len,
-                                             .stored = e->stored,
-                                             .loc = e->loc,
-                                             .sum = e->sum,
-                                             .target = 0,
-                                             .codec = e->codec};
+        c->extents[i] =
+            (struct meta_extent){.offset = e->off,
+                                 .bytes = e->len,
+                                 .stored = e->stored,
+                                 .loc = e->loc,
+                                 .sum = e->sum,
+                                 .target = s->target[e->target].spec.number,
+                                 .codec = e->codec};
     }
     c->sh = sh;
     c->meta.op = META_PUT_BLOB;
@@ -71,6 +73,44 @@ int change_blob(struct shard *sh, const struct blob *b, const struct merged *m,
     *out = c;
     return 0;
 }
+
+/* ---- for those who are no worker ---- */
+
+struct barrier {
+    struct meta_change change;
+    pthread_mutex_t lock;
+    pthread_cond_t end;
+    int ended, code;
+};
+
+static void barrier_done(struct meta_change *m, int code)
+{
+    struct barrier *b = m->user;
+    pthread_mutex_lock(&b->lock);
+    b->code = code;
+    b->ended = 1;
+    pthread_cond_signal(&b->end);
+    pthread_mutex_unlock(&b->lock);
+}
+
+int store_barrier(struct store *s)
+{
+    struct barrier b = {.change = {.op = META_FLUSH}};
+    b.change.done = barrier_done;
+    b.change.user = &b;
+    pthread_mutex_init(&b.lock, NULL);
+    pthread_cond_init(&b.end, NULL);
+    meta_submit(s->meta, &b.change);
+    pthread_mutex_lock(&b.lock);
+    while (!b.ended)
+        pthread_cond_wait(&b.end, &b.lock);
+    pthread_mutex_unlock(&b.lock);
+    pthread_cond_destroy(&b.end);
+    pthread_mutex_destroy(&b.lock);
+    return b.code;
+}
+
+/* ---- delete ---- */
 
 static void deleted(struct change *c, int code)
 {

@@ -4,41 +4,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- units on a target below the arena ---- */
+/*
+ * Space first, then bytes: every piece gets its places, or all are given back.
+ * A piece is kept in its chunk when the pinned tier is next in the order and
+ * has room; else it is cut into units, each on the first target with room.
+ */
+
+/* ---- giving back ---- */
 
 void update_drop_made(struct update *u)
 {
-    for (uint32_t i = 0; i < u->n_made; i++)
-        if (u->made[i].len && u->made[i].target != TARGET_PINNED)
-            limbo_add(u->sh, &u->made[i]);
+    for (uint32_t i = 0; i < u->n_made; i++) {
+        const struct extent *e = &u->made[i];
+        if (e->target == TARGET_PINNED)
+            shard_discharge(u->sh, UINT64_C(1) << e->klass);
+        else
+            unit_free(u->sh, e);
+    }
+    for (uint32_t i = 0; i < u->n; i++)
+        u->piece[i].kept = 0;
     u->n_made = 0;
 }
 
-static void units_ended(struct update *u)
+void update_keep(struct update *u)
 {
-    int code = u->code;
-    if (!code) {
-        update_placed(u);
-        return;
+    for (uint32_t i = 0; i < u->n; i++) {
+        struct piece *p = &u->piece[i];
+        if (!p->kept)
+            continue;
+        p->own = 0;
+        if (u->source && p->chunk == u->source) {
+            u->source = 0;
+            put_exchange(u->sh, u->t, u->source_klass, NULL);
+        }
     }
-    update_drop_made(u);
-    u->code = 0;
-    if (code == SL_ENOSPC)
-        update_place(u); /* the next target may have room */
-    else
-        update_end(u, code);
 }
 
-static void unit_done(struct unit_io *io, int code)
-{
-    struct update *u = io->user;
-    if (code) {
-        io->e->len = 0; /* its space is free again */
-        u->code = code;
-    }
-    if (--u->pending == 0)
-        units_ended(u);
-}
+/* ---- planning ---- */
 
 /* A unit's buffer must be aligned and have room for the padding. */
 static int align_piece(struct update *u, struct piece *p)
@@ -60,152 +62,208 @@ static int align_piece(struct update *u, struct piece *p)
     return 0;
 }
 
-static int room_for(struct update *u, uint32_t n)
+static int room_for_units(struct update *u)
 {
+    uint32_t n = 1;
+    for (uint32_t i = 0; i < u->n; i++)
+        n += (u->piece[i].len + UNIT_BYTES - 1u) / UNIT_BYTES;
     free(u->made);
     free(u->units);
     u->n_made = 0;
-    u->made = calloc(n + 1u, sizeof(*u->made));
-    u->units = calloc(n + 1u, sizeof(*u->units));
+    u->made = calloc(n, sizeof(*u->made));
+    u->units = calloc(n, sizeof(*u->units));
     return u->made && u->units ? 0 : SL_ENOMEM;
 }
 
-static int cut_units(struct update *u)
+/* SL_ENOSPC: none of the order from number i on has room. */
+static int plan_unit(struct update *u, uint32_t i, struct extent *e)
 {
-    uint32_t n = 0, k = 0;
-    for (uint32_t i = 0; i < u->n; i++) {
-        int rc = align_piece(u, &u->piece[i]);
+    int rc = SL_ENOSPC;
+    for (; i < u->n_order && rc == SL_ENOSPC; i++)
+        if (u->order[i] != TARGET_PINNED)
+            rc = unit_alloc(u->sh, u->order[i], e);
+    return rc;
+}
+
+/* All of the piece on order[i] and what comes behind it. */
+static int plan_units(struct update *u, struct piece *p, uint32_t i)
+{
+    int rc = align_piece(u, p);
+    for (uint32_t at = 0; at < p->len && !rc; at += UNIT_BYTES) {
+        uint32_t left = p->len - at;
+        struct extent e =
+            extent_of(p->off + at, left < UNIT_BYTES ? left : UNIT_BYTES);
+        rc = plan_unit(u, i, &e);
         if (rc)
-            return rc;
-        n += (u->piece[i].len + UNIT_BYTES - 1u) / UNIT_BYTES;
+            break;
+        u->made[u->n_made] = e;
+        u->units[u->n_made++].io.buf =
+            shard_arena(u->sh) + p->chunk + p->skip + at;
     }
-    if (room_for(u, n))
-        return SL_ENOMEM;
-    for (uint32_t i = 0; i < u->n; i++) {
-        const struct piece *p = &u->piece[i];
-        for (uint32_t at = 0; at < p->len; at += UNIT_BYTES, k++) {
-            uint32_t left = p->len - at;
-            u->made[k] =
-                extent_of(p->off + at, left < UNIT_BYTES ? left : UNIT_BYTES);
-            u->units[k].io.buf = shard_arena(u->sh) + p->chunk + p->skip + at;
-        }
-    }
-    u->n_made = n;
+    return rc;
+}
+
+static int plan_pinned(struct update *u, struct piece *p)
+{
+    int rc = shard_charge(u->sh, UINT64_C(1) << p->klass);
+    if (rc)
+        return rc;
+    u->made[u->n_made++] =
+        extent_pinned(p->off, p->len, p->chunk, p->skip, p->klass);
+    p->kept = 1;
     return 0;
 }
 
-static void place_units(struct update *u, int target)
+/* Leaves nothing of the piece behind when it fails. */
+static int plan_piece(struct update *u, struct piece *p)
 {
-    int rc = cut_units(u);
-    uint32_t i = 0;
+    int rc = SL_ENOSPC;
+    uint32_t before = u->n_made;
+    for (uint32_t i = 0; i < u->n_order && rc == SL_ENOSPC; i++) {
+        rc = u->order[i] == TARGET_PINNED ? plan_pinned(u, p)
+                                          : plan_units(u, p, i);
+        while (rc && u->n_made > before)
+            unit_free(u->sh, &u->made[--u->n_made]);
+    }
+    return rc;
+}
+
+static uint32_t targets_for(const struct update *u)
+{
+    const struct choice *c = &u->sh->choice;
+    uint32_t among = ~u->full;
+    if (u->kind == UPDATE_MOVE)
+        among &= u->to & ~c->discards;
+    return u->persist ? among & c->lasting : among;
+}
+
+static int plan(struct update *u)
+{
+    const struct blob *b = u->b;
+    uint64_t size = u->replace || u->hi > b->size ? u->hi : b->size;
+    uint16_t score = b->score & 0xffffu;
+    int rc = room_for_units(u);
+    if (u->t && u->t->cell.score != SL_SCORE_AUTO)
+        score = u->t->cell.score;
+    u->n_order = choice_order(u->sh, score, size, targets_for(u), u->order);
+    for (uint32_t i = 0; i < u->n && !rc; i++) {
+        rc = plan_piece(u, &u->piece[i]);
+        if (!rc || u->kind != UPDATE_MOVE || i == 0)
+            continue;
+        for (uint32_t k = i; k < u->n; k++) /* what fits is moved */
+            if (u->piece[k].own)
+                chunk_unref(u->sh->env.cache, u->piece[k].chunk);
+        u->n = i;
+        rc = 0;
+    }
+    if (rc)
+        update_drop_made(u);
+    return rc;
+}
+
+/* ---- writing ---- */
+
+static void units_ended(struct update *u)
+{
+    int code = u->code;
+    if (!code) {
+        update_placed(u);
+        return;
+    }
+    update_drop_made(u);
+    u->code = 0;
+    if (code == SL_ENOSPC)
+        update_place(u); /* the next target may have room */
+    else
+        update_end(u, code);
+}
+
+static void unit_failed(struct update *u, const struct extent *e, int code)
+{
+    u->code = code;
+    if (code == SL_ENOSPC)
+        u->full |= TARGET_BIT(e->target);
+}
+
+static void unit_done(struct unit_io *io, int code)
+{
+    struct update *u = io->user;
+    if (code)
+        unit_failed(u, io->e, code);
+    if (--u->pending == 0)
+        units_ended(u);
+}
+
+static void write_units(struct update *u)
+{
     u->pending = 1; /* ours, so that completions inside the loop do not end */
-    for (; !rc && i < u->n_made; i++) {
+    for (uint32_t i = 0; i < u->n_made && !u->code; i++) {
         struct unit_io *io = &u->units[i];
+        if (u->made[i].target == TARGET_PINNED)
+            continue;
         io->sh = u->sh;
         io->e = &u->made[i];
         io->done = unit_done;
         io->user = u;
         u->pending++;
-        rc = unit_write(io, target, io->io.buf);
+        int rc = unit_write(io, io->io.buf);
         if (rc) {
             u->pending--;
-            break;
+            unit_failed(u, io->e, rc);
         }
     }
-    for (; i < u->n_made; i++)
-        u->made[i].len = 0; /* never written */
-    if (rc)
-        u->code = rc;
     if (--u->pending == 0)
         units_ended(u);
 }
 
-/* ---- the pinned tier ---- */
+/* ---- when nothing has room ---- */
 
-static void uncharge(struct update *u, uint32_t n)
+/* What the other shards have charged ahead, and what no read keeps any more. */
+static int give_part(struct scatter *s, struct shard *sh)
 {
-    for (uint32_t i = 0; i < n; i++)
-        shard_discharge(u->sh, UINT64_C(1) << u->piece[i].klass);
+    (void)s;
+    shard_give_credit(sh);
+    limbo_advance(sh);
+    return 0;
 }
 
-static int keep_pieces(struct update *u)
+static void given(struct scatter *s, int code)
 {
-    int rc = room_for(u, u->n);
-    for (uint32_t i = 0; i < u->n && !rc; i++)
-        if (shard_charge(u->sh, UINT64_C(1) << u->piece[i].klass)) {
-            uncharge(u, i);
-            return SL_ENOSPC;
-        }
-    for (uint32_t i = 0; i < u->n && !rc; i++) {
-        const struct piece *p = &u->piece[i];
-        u->made[i] = extent_pinned(p->off, p->len, p->chunk, p->skip, p->klass);
-    }
-    u->n_made = u->n;
-    if (!rc)
-        rc = blob_merge(u->b, u->made, u->n_made, u->replace, &u->merged);
-    if (rc)
-        uncharge(u, u->n);
-    return rc;
+    (void)code;
+    update_place(s->user);
 }
 
-static void place_pinned(struct update *u)
-{
-    int rc = keep_pieces(u);
-    if (rc == SL_ENOSPC) {
-        update_place(u);
-        return;
-    }
-    if (rc) {
-        u->n_made = 0;
-        update_end(u, rc);
-        return;
-    }
-    for (uint32_t i = 0; i < u->n; i++) {
-        u->piece[i].own = 0; /* the extents' now */
-        if (u->piece[i].chunk == u->source && u->source) {
-            u->source = 0;
-            put_exchange(u->sh, u->t, u->source_klass, NULL);
-        }
-    }
-    update_publish(u);
-}
-
-static void place_again(void *user, int code)
+static void settled(void *user, int code)
 {
     (void)code; /* what there is now is tried in any case */
     update_place(user);
 }
 
-/* Nowhere is room. What was replaced or deleted shortly before is still taken,
- * until the metadata is committed; so that is done, once. */
-static void place_none(struct update *u)
+/* Each once: what was replaced or deleted shortly before is still taken until
+ * the metadata is committed, and shards have a little space ahead. False when
+ * nothing is left to ask for. */
+static int ask_for_space(struct update *u)
 {
-    int again = !u->settled &&
-                __atomic_load_n(&u->sh->store->settling, __ATOMIC_RELAXED);
-    u->settled = 1;
-    u->tried = 0;
-    if (!again || settle_all(u->sh, place_again, u))
-        update_end(u, SL_ENOSPC);
+    /* Relaxed: a hint whether a commit is worth it. Partner: settle.c. */
+    if (!u->settled &&
+        __atomic_load_n(&u->sh->store->settling, __ATOMIC_RELAXED)) {
+        u->settled = 1;
+        if (!settle_all(u->sh, settled, u))
+            return 1;
+    }
+    if (u->kind == UPDATE_PUT && !u->asked) {
+        u->asked = 1;
+        if (!scatter_start(u->sh, NULL, give_part, given, u))
+            return 1;
+    }
+    return 0;
 }
 
 void update_place(struct update *u)
 {
-    const struct store *s = u->sh->store;
-    if (u->persist || u->kind != UPDATE_PUT) {
-        if (u->tried++)
-            place_none(u);
-        else
-            place_units(u, TARGET_FILE);
-        return;
-    }
-    if (u->tried == s->n_order) {
-        place_none(u);
-        return;
-    }
-    int target = s->order[(u->try_at + u->tried) % s->n_order];
-    u->tried++;
-    if (target == TARGET_PINNED)
-        place_pinned(u);
-    else
-        place_units(u, target);
+    int rc = plan(u);
+    if (!rc)
+        write_units(u);
+    else if (rc != SL_ENOSPC || !ask_for_space(u))
+        update_end(u, rc);
 }

@@ -51,16 +51,16 @@ static int put_check(const struct shard *sh, const struct sl_task *t)
 }
 
 /* True when the pinned tier is where this put wants to go first. */
-static int put_is_pinned(const struct shard *sh, const struct sl_task *t,
+static int put_is_pinned(struct shard *sh, const struct sl_task *t,
                          const struct blob *b)
 {
-    const struct store *s = sh->store;
-    if (s->order[0] != TARGET_PINNED || t->cell.persist ||
-        (t->cell.flags & SL_F_LIST) || (b && (b->persist || b->busy)))
+    uint16_t score = t->cell.score;
+    if (t->cell.persist || (t->cell.flags & SL_F_LIST) ||
+        (b && (b->persist || b->busy)))
         return 0;
-    if (t->cell.score == SL_SCORE_AUTO)
-        return 1;
-    return (SL_SCORE_ONE - t->cell.score) * s->n_order <= SL_SCORE_ONE;
+    if (score == SL_SCORE_AUTO && b)
+        score = b->score & 0xffffu;
+    return choice_is_pinned(sh, score);
 }
 
 static int put_in_place(struct shard *sh, const struct sl_task *t,
@@ -305,7 +305,7 @@ static int put_on(struct shard *sh, struct sl_task *t, struct tag *tag)
         return TASK_LATER;
     }
     if (b && t->cell.persist && !(t->cell.flags & SL_F_REPLACE) &&
-        blob_is_volatile(b))
+        blob_is_volatile(sh, b))
         return put_moves(sh, t, b);
     int pinned = put_is_pinned(sh, t, b);
     int rc = b ? 0 : blob_create(sh, t, tag, &b);

@@ -22,26 +22,39 @@ static int load_tag(void *user, uint64_t id, const char *name, uint32_t len)
     return 0;
 }
 
-static int load_extents(struct store *s, struct blob *b,
+/* The index of the target that a record means; a code. */
+static int target_of(const struct store *s, uint32_t number)
+{
+    int t = target_of_number(s, number);
+    if (t < 0)
+        log_error("store: target number %u of a record is not in the list of "
+                  "targets",
+                  number);
+    return t < 0 ? SL_ENOTARGET : t;
+}
+
+static int load_extents(struct shard *sh, struct blob *b,
                         const struct meta_blob *m)
 {
-    struct tier *file = s->tiers[TARGET_FILE];
     int rc = blob_reserve(b, m->n_extents);
     for (uint32_t i = 0; i < m->n_extents && !rc; i++) {
         const struct meta_extent *e = &m->extents[i];
-        if (e->target != 0 || e->codec != 0)
+        int target = target_of(sh->store, e->target);
+        if (target < 0)
+            return target;
+        if (e->codec != 0)
             return SL_EVERSION;
         /* Buffers are sized by this: a record that says else is refused. */
         if (e->bytes > UNIT_BYTES || e->stored != unit_stored(e->bytes))
             return SL_ECORRUPT;
         if (e->loc > SL_BLOB_MAX - e->stored)
             return SL_ECORRUPT;
-        rc = file->ops->reserve(file, e->loc, e->stored);
         b->ext[i] = extent_of(e->offset, e->bytes);
         extent_set_loc(&b->ext[i], e->loc);
         extent_set_stored(&b->ext[i], e->stored);
         b->ext[i].sum = e->sum;
-        b->ext[i].target = TARGET_FILE;
+        b->ext[i].target = (uint8_t)target;
+        rc = unit_reserve(sh, &b->ext[i]);
         blob_set_n(b, i + 1u);
     }
     return rc;
@@ -74,7 +87,7 @@ static int load_blob(void *user, const struct meta_blob *m)
     int rc = blob_create(sh, &key, tag, &b);
     if (rc)
         return rc;
-    rc = load_extents(s, b, m);
+    rc = load_extents(sh, b, m);
     if (rc) {
         log_error("store: blob '%.*s' of tag '%.*s': an extent cannot be: %s",
                   (int)m->name_len, m->name, (int)tag->len, tag->name,

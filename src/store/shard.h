@@ -30,6 +30,7 @@
 #include "store/events.h"
 #include "store/meta.h"
 #include "store/store.h"
+#include "store/target.h"
 
 #include <pthread.h>
 
@@ -45,7 +46,7 @@
  * off + len. Made by extent_pinned and extent_unit, which mask. */
 struct extent {
     uint64_t off : 48;   /* in the blob */
-    uint64_t target : 8; /* enum store_target */
+    uint64_t target : 8; /* index in the table of targets */
     uint64_t codec : 8;
     uint64_t loc : 48;  /* chunk in the arena, or offset in the target */
     uint64_t klass : 8; /* chunk's class; 0 for units */
@@ -224,6 +225,8 @@ struct shard {
     struct mem_pool records; /* blobs */
     struct store_env env;
     uint32_t id;
+    struct choice choice;
+    uint64_t unit_bytes[TARGETS_MAX]; /* atomic: blobs' bytes in units */
     struct table index;
     uint32_t seconds; /* a clock for heat, which gets read every now and then */
     uint32_t accesses; /* since it was read */
@@ -245,28 +248,22 @@ struct shard {
 struct store {
     struct store_config config;
     struct shard **shards;
-    struct tier *tiers[TARGETS];
-    struct tier_port **ports; /* [target * (n_workers + 1) + worker] */
-    uint8_t order[TARGETS];   /* targets there are, fastest first */
-    uint32_t n_order;
+    struct target target[TARGETS_MAX];
+    struct target_ports *ports; /* of each worker */
+    pthread_mutex_t control;    /* held while targets change; taken first */
+    pthread_mutex_t look;       /* entries, for those who only look */
+    pthread_mutex_t sync;       /* the committer's ports; taken last */
+    uint32_t next_number;       /* for records, of the next lasting target */
+    uint32_t stopping;          /* atomic */
     struct store_dir *dir;
     struct meta *meta;
     pthread_mutex_t shards_lock; /* shards come and go, the committer looks */
     uint64_t settling;           /* atomic: units of all shards in `settle` */
 };
 
-/* The last port of a target is the committer's. */
-static inline struct tier_port **store_port(struct store *s, int target,
-                                            uint32_t worker)
+static inline struct tier_port *shard_port(const struct shard *sh, uint32_t t)
 {
-    return &s->ports[(uint32_t)target * (s->config.n_workers + 1u) + worker];
-}
-
-static inline struct tier_port *shard_port(const struct shard *sh, int target)
-{
-    const struct store *s = sh->store;
-    return s
-        ->ports[(uint32_t)target * (s->config.n_workers + 1u) + sh->env.worker];
+    return sh->store->ports[sh->env.worker].at[t];
 }
 
 static inline uint8_t *shard_arena(const struct shard *sh)
@@ -355,8 +352,10 @@ void blob_leave(struct shard *sh, struct blob *b);
 void extent_free(struct shard *sh, const struct extent *e);
 
 /* ---- space of the pinned tier, blob.c ---- */
-int shard_charge(struct shard *sh, uint64_t bytes);
+int shard_charge(struct shard *sh, uint64_t bytes); /* SL_ENOSPC */
 void shard_discharge(struct shard *sh, uint64_t bytes);
+/** Gives back what is charged but unused, for others. */
+void shard_give_credit(struct shard *sh);
 
 /* ---- unit.c ---- */
 /** Bytes that a unit takes from its target. */
@@ -372,9 +371,16 @@ struct unit_io {
     void *user;
     uint32_t parity; /* of a read */
 };
-/** Takes space on `target` and writes e->len bytes of buf (aligned, room to
- *  pad); fills loc, stored, sum. Not accepted: nothing is taken. */
-int unit_write(struct unit_io *u, int target, uint8_t *buf);
+/** Takes space on `target` for e->len bytes; fills loc, stored and target. The
+ *  tier's codes. */
+int unit_alloc(struct shard *sh, uint32_t target, struct extent *e);
+/** Gives it back; nobody reads it. */
+void unit_free(struct shard *sh, const struct extent *e);
+/** Marks the space of a recorded unit as taken; the tier's codes. */
+int unit_reserve(struct shard *sh, const struct extent *e);
+/** Writes e->len bytes of buf (aligned, room to pad) where unit_alloc said;
+ *  fills sum. The space stays taken with an error too. */
+int unit_write(struct unit_io *u, uint8_t *buf);
 /** Reads and checks a unit into buf (room for e->stored, aligned). */
 int unit_read(struct unit_io *u, uint8_t *buf);
 void limbo_add(struct shard *sh, const struct extent *e);
@@ -391,14 +397,26 @@ void put_exchange(struct shard *sh, struct sl_task *t, uint8_t klass,
                   const struct extent *freed);
 
 /* ---- update.c: the long way, see update.h ---- */
+struct move {
+    uint32_t from, to;
+    void (*done)(void *user, int code);
+    void *user;
+};
 /** Always TASK_LATER or SL_ENOMEM. */
 int update_put(struct shard *sh, struct sl_task *t, struct blob *b);
 /** One step to make a blob durable: moves some extents to the file, or when all
  *  are there writes the record; then calls done. SL_ENOMEM: done is not. */
 int update_persist(struct shard *sh, struct blob *b,
                    void (*done)(void *user, int code), void *user);
-/** True when some of its bytes are in no file. */
-int blob_is_volatile(const struct blob *b);
+/** Moves some extents from the targets of `from` to those of `to` (bits; what
+ *  discards is left out, and what does not last for a recorded blob), as many
+ *  as fit; then calls done. The blob is not busy. SL_ENOMEM: done is not.
+ *  SL_ENOSPC: not even one fits. */
+int update_move(struct shard *sh, struct blob *b, const struct move *m);
+/** True when some of its bytes are on one of the targets (bits). */
+int blob_lies_on(const struct blob *b, uint32_t targets);
+/** True when some of its bytes do not outlive the process. */
+int blob_is_volatile(const struct shard *sh, const struct blob *b);
 /** Frees the chunks of a listed put that nothing was made of. */
 void put_drop_list(struct shard *sh, const struct sl_task *t);
 
@@ -471,6 +489,9 @@ struct change {
 int change_blob(struct shard *sh, const struct blob *b, const struct merged *m,
                 struct change **out);
 void change_submit(struct change *c);
+/** Waits until all changes submitted so far are in LMDB, synced. Not on a
+ *  worker. */
+int store_barrier(struct store *s);
 void change_release(struct change *c);
 
 /* ---- scatter.c ---- */

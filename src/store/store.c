@@ -18,63 +18,36 @@ int (*const store_methods[SL_STORE_METHODS])(struct sl_task *, void *) = {
     [SL_STORE_EVENTS] = store_events,
 };
 
-/* ---- targets ---- */
-
-/* How long the kernel may take to end a killed owner's requests. */
-#define DEAD_OWNER_NS UINT64_C(10000000000)
-
-static int open_target(struct store *s, enum store_target target,
-                       const char *kind, const char *path, uint64_t bytes)
-{
-    struct tier_config c = {.kind = kind,
-                            .name = kind,
-                            .path = path,
-                            .capacity = bytes,
-                            .n_ports = s->config.n_workers + 1u};
-    if (s->dir) /* the directory is ours: only a dead owner's writes hold it */
-        c.lock_wait_ns = DEAD_OWNER_NS;
-    if (!bytes || bytes == SL_NONE)
-        return 0;
-    int rc = tier_open(&c, &s->tiers[target]);
-    if (!rc)
-        s->order[s->n_order++] = (uint8_t)target;
-    return rc;
-}
-
-static int open_targets(struct store *s)
-{
-    const struct sl_config *c = s->config.config;
-    const char *path = s->dir ? s->dir->data : c->file_path;
-    if (c->pinned_bytes != SL_NONE)
-        s->order[s->n_order++] = TARGET_PINNED;
-    int rc = open_target(s, TARGET_RAM, "ram", NULL, c->ram_bytes);
-    if (!rc && path)
-        rc = open_target(s, TARGET_FILE, "file", path, c->file_bytes);
-    if (!rc)
-        rc = open_target(s, TARGET_NULL, "null", NULL, c->null_bytes);
-    return rc;
-}
-
 /* ---- open, close ---- */
+
+static int has_target(const struct store *s)
+{
+    for (uint32_t t = 0; t < TARGETS_MAX; t++)
+        if (s->target[t].state != TARGET_FREE)
+            return 1;
+    return 0;
+}
 
 int store_open(const struct store_config *c, struct store **out)
 {
-    struct store *s = calloc(1, sizeof(*s));
+    struct store *s = aligned_alloc(_Alignof(struct store), sizeof(*s));
     const struct sl_config *sc = c->config;
     int rc = SL_ENOMEM;
     if (!s)
         return rc;
+    memset(s, 0, sizeof(*s));
     s->config = *c;
     pthread_mutex_init(&s->shards_lock, NULL);
+    pthread_mutex_init(&s->control, NULL);
+    pthread_mutex_init(&s->look, NULL);
+    pthread_mutex_init(&s->sync, NULL);
     s->shards = calloc(c->n_shards, sizeof(struct shard *));
-    s->ports = calloc((size_t)TARGETS * (c->n_workers + 1u),
-                      sizeof(struct tier_port *));
-    if (!s->shards || !s->ports)
+    if (!s->shards)
         goto fail;
     rc = sc->data_dir ? dir_open(sc->data_dir, &s->dir) : 0;
     if (!rc)
-        rc = open_targets(s);
-    if (!rc && s->n_order == 0) {
+        rc = targets_open(s);
+    if (!rc && !has_target(s)) {
         log_error("store: no tier is configured");
         rc = SL_ECONFIG;
     }
@@ -93,35 +66,20 @@ void store_close(struct store *s)
 {
     if (s->meta)
         meta_close(s->meta);
-    for (int t = 0; t < TARGETS; t++) {
-        for (uint32_t w = 0; s->ports && w <= s->config.n_workers; w++) {
-            struct tier_port *p = *store_port(s, t, w);
-            if (p)
-                p->tier->ops->port_close(p);
-        }
-        if (s->tiers[t])
-            s->tiers[t]->ops->close(s->tiers[t]);
-    }
+    targets_close(s);
     if (s->dir)
         dir_close(s->dir);
+    pthread_mutex_destroy(&s->control);
+    pthread_mutex_destroy(&s->look);
+    pthread_mutex_destroy(&s->sync);
     pthread_mutex_destroy(&s->shards_lock);
-    free(s->ports);
     free(s->shards);
     free(s);
 }
 
 int store_attach(struct store *s, const struct store_env *env)
 {
-    for (int t = 0; t < TARGETS; t++) {
-        struct tier *tier = s->tiers[t];
-        if (!tier)
-            continue;
-        int rc = tier->ops->port_open(tier, env->worker,
-                                      store_port(s, t, env->worker));
-        if (rc)
-            return rc;
-    }
-    return 0;
+    return targets_attach(s, env->worker);
 }
 
 int shard_create(struct store *s, uint32_t index, const struct store_env *env,
@@ -134,6 +92,8 @@ int shard_create(struct store *s, uint32_t index, const struct store_env *env,
     sh->store = s;
     sh->env = *env;
     sh->id = index;
+    sh->choice.turn = s->config.config->placement_seed + index;
+    choice_make(s, &sh->choice);
     arena_usage(s->config.arena, &u);
     /* At most 1/16 of the tier is charged ahead by all shards together. */
     sh->credit_step = u.pinned_limit / (16u * s->config.n_shards);
@@ -208,40 +168,18 @@ void shard_peek_chunk(struct shard *sh, const struct sl_task *t)
 
 unsigned store_poll(struct store *s, uint32_t worker)
 {
+    const struct target_ports *p = &s->ports[worker];
     unsigned n = 0;
-    for (int t = 0; t < TARGETS; t++)
-        if (s->tiers[t])
-            n += s->tiers[t]->ops->poll(*store_port(s, t, worker));
+    for (uint32_t i = 0; i < p->n; i++)
+        n += p->list[i]->tier->ops->poll(p->list[i]);
     return n;
 }
 
 unsigned store_pending(struct store *s, uint32_t worker)
 {
+    const struct target_ports *p = &s->ports[worker];
     unsigned n = 0;
-    for (int t = 0; t < TARGETS; t++)
-        if (s->tiers[t])
-            n += s->tiers[t]->ops->pending(*store_port(s, t, worker));
+    for (uint32_t i = 0; i < p->n; i++)
+        n += p->list[i]->tier->ops->pending(p->list[i]);
     return n;
-}
-
-int store_tiers(struct store *s, struct sl_tier_info *out, size_t n)
-{
-    for (uint32_t i = 0; i < s->n_order && i < n; i++) {
-        struct tier *tier = s->tiers[s->order[i]];
-        memset(&out[i], 0, sizeof(out[i]));
-        if (tier) {
-            struct tier_usage u;
-            tier->ops->usage(tier, &u);
-            strncpy(out[i].kind, tier->ops->kind, sizeof(out[i].kind) - 1u);
-            out[i].capacity = u.capacity;
-            out[i].used = u.used;
-        } else {
-            struct arena_usage u;
-            arena_usage(s->config.arena, &u);
-            strncpy(out[i].kind, "pinned", sizeof(out[i].kind) - 1u);
-            out[i].capacity = u.pinned_limit;
-            out[i].used = u.pinned_used;
-        }
-    }
-    return (int)s->n_order;
 }

@@ -25,15 +25,6 @@
 struct store;
 struct shard;
 
-/* Targets, fastest first; the pinned tier is the arena itself. */
-enum store_target {
-    TARGET_PINNED,
-    TARGET_RAM,
-    TARGET_FILE,
-    TARGET_NULL,
-    TARGETS
-};
-
 struct store_config {
     const struct sl_config *config; /* all zeros filled in */
     struct arena *arena;
@@ -86,5 +77,16 @@ unsigned store_poll(struct store *s, uint32_t worker);
  * long). */
 unsigned store_pending(struct store *s, uint32_t worker);
 int store_tiers(struct store *s, struct sl_tier_info *out, size_t n);
+
+/* ---- targets; from any thread but a worker's, while workers run ---- */
+
+/** As sl_target_add; pins the arena for the device of an hbm target. */
+int store_target_add(struct store *s, const struct sl_target_opts *o,
+                     uint32_t *id);
+int store_target_remove(struct store *s, const char *name);
+int store_target_score(struct store *s, const char *name, float score);
+int store_targets(struct store *s, struct sl_target_info *out, size_t n);
+/** Ends removals that are under way: they fail with SL_EDEAD. */
+void store_stop(struct store *s);
 
 #endif

@@ -8,11 +8,50 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+/* ---- space ---- */
+
+static void count(struct shard *sh, const struct extent *e, int sign)
+{
+    struct target *t = &sh->store->target[e->target];
+    uint64_t *mine = &sh->unit_bytes[e->target];
+    uint64_t stored = e->stored, len = e->len;
+    /* Relaxed, both: figures; who waits for zero goes round by messages. */
+    __atomic_fetch_add(&t->counts.used, sign > 0 ? stored : 0 - stored,
+                       __ATOMIC_RELAXED);
+    __atomic_store_n(mine, *mine + (sign > 0 ? len : 0 - len),
+                     __ATOMIC_RELAXED);
+}
+
+int unit_alloc(struct shard *sh, uint32_t target, struct extent *e)
+{
+    struct tier *tier = sh->store->target[target].tier;
+    uint32_t stored = unit_stored(e->len);
+    uint64_t loc = 0;
+    int rc = tier->ops->alloc(tier, stored, &loc);
+    if (rc)
+        return rc;
+    extent_set_loc(e, loc);
+    extent_set_stored(e, stored);
+    e->target = target & 0xffu;
+    count(sh, e, 1);
+    return 0;
+}
+
+int unit_reserve(struct shard *sh, const struct extent *e)
+{
+    struct tier *tier = sh->store->target[e->target].tier;
+    int rc = tier->ops->reserve(tier, e->loc, e->stored);
+    if (!rc)
+        count(sh, e, 1);
+    return rc;
+}
+
 /* ---- freeing units that a read may still be on ---- */
 
-static void unit_free(struct shard *sh, const struct extent *e)
+void unit_free(struct shard *sh, const struct extent *e)
 {
-    struct tier *t = sh->store->tiers[e->target];
+    struct tier *t = sh->store->target[e->target].tier;
+    count(sh, e, -1);
     t->ops->free(t, e->loc, e->stored);
 }
 
@@ -61,35 +100,25 @@ void limbo_add(struct shard *sh, const struct extent *e)
 static void written(struct tier_io *io, int code)
 {
     struct unit_io *u = io->user;
-    if (code)
-        unit_free(u->sh, u->e);
+    struct target *t = &u->sh->store->target[u->e->target];
+    /* Release: the bytes are with the target. Partner: target.c, sync_one. */
+    if (t->spec.lasting)
+        __atomic_store_n(&t->dirty, 1u, __ATOMIC_RELEASE);
     u->done(u, code);
 }
 
-int unit_write(struct unit_io *u, int target, uint8_t *buf)
+int unit_write(struct unit_io *u, uint8_t *buf)
 {
     struct extent *e = u->e;
-    struct tier *tier = u->sh->store->tiers[target];
-    uint32_t stored = unit_stored(e->len);
-    uint64_t loc;
-    int rc = tier->ops->alloc(tier, stored, &loc);
-    if (rc)
-        return rc;
-    memset(buf + e->len, 0, stored - e->len);
-    *e = extent_of(e->off, e->len);
-    extent_set_loc(e, loc);
-    extent_set_stored(e, stored);
-    e->target = (uint8_t)target;
+    struct tier_port *port = shard_port(u->sh, e->target);
+    memset(buf + e->len, 0, e->stored - e->len);
     e->sum = XXH3_64bits(buf, e->len);
     u->io.loc = e->loc;
     u->io.buf = buf;
-    u->io.bytes = stored;
+    u->io.bytes = e->stored;
     u->io.done = written;
     u->io.user = u;
-    rc = tier->ops->write(shard_port(u->sh, target), &u->io);
-    if (rc)
-        unit_free(u->sh, e);
-    return rc;
+    return port->tier->ops->write(port, &u->io);
 }
 
 /* ---- read ---- */
@@ -97,7 +126,8 @@ int unit_write(struct unit_io *u, int target, uint8_t *buf)
 static int verify(const struct unit_io *u)
 {
     const struct extent *e = u->e;
-    if (e->target == TARGET_NULL || XXH3_64bits(u->io.buf, e->len) == e->sum)
+    if ((u->sh->choice.discards & TARGET_BIT(e->target)) ||
+        XXH3_64bits(u->io.buf, e->len) == e->sum)
         return 0;
     log_error("store: checksum of %u bytes at %llu of target %u is wrong",
               e->len, (unsigned long long)e->loc, e->target);
@@ -114,7 +144,7 @@ static void was_read(struct tier_io *io, int code)
 
 int unit_read(struct unit_io *u, uint8_t *buf)
 {
-    struct tier *tier = u->sh->store->tiers[u->e->target];
+    struct tier_port *port = shard_port(u->sh, u->e->target);
     u->io.loc = u->e->loc;
     u->io.buf = buf;
     u->io.bytes = u->e->stored;
@@ -122,7 +152,7 @@ int unit_read(struct unit_io *u, uint8_t *buf)
     u->io.user = u;
     u->parity = u->sh->epoch & 1u;
     u->sh->reads[u->parity]++;
-    int rc = tier->ops->read(shard_port(u->sh, u->e->target), &u->io);
+    int rc = port->tier->ops->read(port, &u->io);
     if (rc) {
         u->sh->reads[u->parity]--;
         limbo_advance(u->sh);

@@ -58,6 +58,7 @@ void update_end(struct update *u, int code)
 void update_publish(struct update *u)
 {
     struct blob *b = u->b;
+    update_keep(u);
     blob_publish(u->sh, b, &u->merged);
     if (u->kind != UPDATE_MOVE) {
         b->persist = u->persist & 3u;
@@ -113,11 +114,12 @@ static void record(struct update *u)
 
 void update_placed(struct update *u)
 {
-    int rc = blob_merge(u->b, u->made, u->n_made, u->replace, &u->merged);
+    const struct blob *b = u->b;
+    int rc = blob_merge(b, u->made, u->n_made, u->replace, &u->merged);
     if (rc) {
         update_drop_made(u);
         update_end(u, rc);
-    } else if (u->persist && u->kind != UPDATE_MOVE) {
+    } else if (u->kind == UPDATE_MOVE ? b->recorded : u->persist) {
         record(u);
     } else {
         update_publish(u);
@@ -215,7 +217,6 @@ static int start(struct update *u)
 
 int update_put(struct shard *sh, struct sl_task *t, struct blob *b)
 {
-    const struct store *s = sh->store;
     struct update *u = calloc(1, sizeof(*u));
     if (!u) { /* the caller drops a list */
         if (b->version == 0)
@@ -230,18 +231,36 @@ int update_put(struct shard *sh, struct sl_task *t, struct blob *b)
     u->hi = t->cell.offset + t->cell.size;
     u->replace = (t->cell.flags & SL_F_REPLACE) != 0;
     u->persist = t->cell.persist > b->persist ? t->cell.persist : b->persist;
-    if (t->cell.score != SL_SCORE_AUTO)
-        u->try_at =
-            (SL_SCORE_ONE - t->cell.score) * s->n_order / (SL_SCORE_ONE + 1u);
     return start(u);
 }
 
-int blob_is_volatile(const struct blob *b)
+int blob_lies_on(const struct blob *b, uint32_t targets)
 {
     for (uint32_t i = 0; i < b->n; i++)
-        if (b->ext[i].target != TARGET_FILE)
+        if (TARGET_BIT(b->ext[i].target) & targets)
             return 1;
     return 0;
+}
+
+int blob_is_volatile(const struct shard *sh, const struct blob *b)
+{
+    return blob_lies_on(b, ~sh->choice.lasting);
+}
+
+int update_move(struct shard *sh, struct blob *b, const struct move *m)
+{
+    struct update *u = calloc(1, sizeof(*u));
+    if (!u)
+        return SL_ENOMEM;
+    u->kind = UPDATE_MOVE;
+    u->sh = sh;
+    u->b = b;
+    u->from = m->from;
+    u->to = m->to;
+    u->done = m->done;
+    u->user = m->user;
+    u->persist = b->recorded ? b->persist : 0;
+    return start(u);
 }
 
 int update_persist(struct shard *sh, struct blob *b,
@@ -250,11 +269,13 @@ int update_persist(struct shard *sh, struct blob *b,
     struct update *u = calloc(1, sizeof(*u));
     if (!u)
         return SL_ENOMEM;
-    u->kind = blob_is_volatile(b) ? UPDATE_MOVE : UPDATE_RECORD;
+    u->kind = blob_is_volatile(sh, b) ? UPDATE_MOVE : UPDATE_RECORD;
     u->sh = sh;
     u->b = b;
     u->done = done;
     u->user = user;
     u->persist = b->persist ? b->persist : 1u;
+    u->from = ~sh->choice.lasting;
+    u->to = sh->choice.lasting;
     return start(u);
 }

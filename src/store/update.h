@@ -4,9 +4,9 @@
  * The long way of a put: any range over any extents, to any target, recorded
  * when asked. Private to update.c, gather.c and place.c.
  *
- *   gather -> load (what sticks out) -> overlay -> place --pinned--> publish
- *   (gather.c)                                  (place.c)               ^
- *                                                  +--> units --> record +
+ *   gather -> load (what sticks out) -> overlay -> plan -> write -> publish
+ *   (gather.c)                                 (place.c)   units      ^
+ *                                                            +-> record
  *
  * The blob is busy meanwhile: writers queue, readers see the old version until
  * it is published. What is to become extents are pieces: runs of bytes in
@@ -24,13 +24,14 @@ struct piece {
     uint8_t klass;
     uint8_t own;  /* a reference of the chunk is ours */
     uint8_t load; /* its bytes come from `old` first */
+    uint8_t kept; /* its chunk is to be an extent, and charged */
     struct extent old;
     struct unit_io io;
 };
 
 enum update_kind {
     UPDATE_PUT,   /* the bytes of task t */
-    UPDATE_MOVE,  /* some extents go to the file as they are */
+    UPDATE_MOVE,  /* some extents go to other targets as they are */
     UPDATE_RECORD /* the record alone */
 };
 
@@ -52,9 +53,12 @@ struct update {
     int code;
     uint8_t persist;
     uint8_t replace;
-    uint32_t try_at; /* index into the store's order */
-    uint32_t tried;
-    uint8_t settled; /* space that waited for a commit was asked for */
+    uint32_t from, to; /* UPDATE_MOVE: bits of targets */
+    uint32_t full;     /* bits of those that said so when they were written */
+    uint8_t settled;   /* space that waited for a commit was asked for */
+    uint8_t asked;     /* other shards gave back what they did not use */
+    uint8_t order[TARGETS_MAX];
+    uint32_t n_order;
     struct extent *made;
     struct unit_io *units;
     uint32_t n_made;
@@ -62,20 +66,22 @@ struct update {
     uint64_t now_ns; /* stamp of the change */
 };
 
+/** The chunks that are extents belong to these; before the publication. */
+void update_keep(struct update *u);
 /** Ends the update; u is gone. */
 void update_end(struct update *u, int code);
 /** Makes `merged` what readers see; ends the update. */
 void update_publish(struct update *u);
 /** All that is made is on its target: merges, records, publishes. */
 void update_placed(struct update *u);
-/** Units that were written and will not be published. */
+/** What is made will not be published. */
 void update_drop_made(struct update *u);
 
 /** Finds the pieces. SL_ENOMEM. */
 int update_gather(struct update *u);
 /** Loads and overlays, then places. */
 void update_load(struct update *u);
-/** From the target that the score asks for downwards, then the faster ones. */
+/** Each unit goes to the first target of the blob's order that has room. */
 void update_place(struct update *u);
 
 #endif

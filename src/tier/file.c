@@ -132,13 +132,16 @@ static void fill_holes(const struct file_tier *f, const struct stat *st)
         log_warn("%s: holes in the file stay: %s", f->path, strerror(errno));
 }
 
-static int open_file(struct file_tier *f, uint64_t lock_wait_ns)
+static int open_file(struct file_tier *f, const struct tier_config *c)
 {
     struct stat st;
-    int rc, fd = open(f->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return failed(f->path, "open", errno);
-    rc = take_lock(fd, f->path, lock_wait_ns);
+    int create = c->must_exist ? 0 : O_CREAT;
+    int rc, fd = open(f->path, O_RDWR | O_CLOEXEC | create, 0600);
+    if (fd < 0) {
+        rc = failed(f->path, "open", errno);
+        return c->must_exist && rc == SL_EINVAL ? SL_ENOTARGET : rc;
+    }
+    rc = take_lock(fd, f->path, c->lock_wait_ns);
     if (rc)
         goto close_fd;
     if (fstat(fd, &st) != 0) {
@@ -217,7 +220,7 @@ int tier_file_open_as(const struct tier_config *c, unsigned avoid,
     if (f->depth > DEPTH_MAX)
         f->depth = DEPTH_MAX;
     f->path = strdup(c->path);
-    rc = f->path ? open_file(f, c->lock_wait_ns) : SL_ENOMEM;
+    rc = f->path ? open_file(f, c) : SL_ENOMEM;
     if (rc)
         goto free_path;
     rc = choose_path(f, avoid);
@@ -347,7 +350,7 @@ static int file_reserve(struct tier *t, uint64_t loc, uint64_t bytes)
     log_error("%s: cut off at %" PRIu64 " bytes, a blob lies in [%" PRIu64
               ", +%" PRIu64 ")",
               f->path, length, loc, bytes);
-    return SL_EIO;
+    return SL_ESHRUNK;
 }
 
 /* ---- ports ---- */

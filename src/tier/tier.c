@@ -7,6 +7,7 @@
 
 static const struct tier_ops *const kinds[] = {
     &tier_ram_ops,
+    &tier_hbm_ops,
     &tier_file_ops,
     &tier_null_ops,
     &tier_fault_ops,

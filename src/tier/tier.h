@@ -39,13 +39,17 @@ struct tier;
 struct tier_port;
 
 struct tier_config {
-    const char *kind;      /* "ram", "file", "null", "fault" */
+    const char *kind;      /* "ram", "hbm", "file", "null", "fault" */
     const char *name;      /* of the target, for messages */
     const char *path;      /* file: created if absent */
     uint64_t capacity;     /* bytes, rounded down to TIER_BLOCK */
     uint32_t n_ports;      /* workers */
     uint32_t queue_depth;  /* requests in flight per port, 0: 128 */
     uint64_t lock_wait_ns; /* file: how long open waits for its lock */
+    int must_exist;        /* file: SL_ENOTARGET (logged) when it is absent */
+    const char *device;    /* hbm: as for gpu_open */
+    void *pin;             /* hbm: memory that most buffers lie in, */
+    size_t pin_bytes;      /* page-locked for the device */
 };
 
 struct tier_usage {
@@ -86,7 +90,8 @@ struct tier_ops {
      */
     int (*alloc)(struct tier *t, uint64_t bytes, uint64_t *loc);
     /** Marks a range as used (recovery). SL_EEXIST when part of it is,
-     *  SL_EINVAL outside of capacity, SL_EIO when the file is shorter (logged).
+     *  SL_EINVAL outside of capacity, SL_ESHRUNK when the file is shorter
+     *  (logged).
      *  Any thread. */
     int (*reserve)(struct tier *t, uint64_t loc, uint64_t bytes);
     /** A range that is used, or a part of one. Any thread. */
@@ -113,6 +118,7 @@ struct tier_port {
 };
 
 extern const struct tier_ops tier_ram_ops;
+extern const struct tier_ops tier_hbm_ops;
 extern const struct tier_ops tier_file_ops;
 extern const struct tier_ops tier_null_ops; /* discards; reads give zeros */
 /* For tests, see fault.h: around a file when there is a path, else around ram.
