@@ -26,6 +26,7 @@ static const struct kind kinds[] = {
     {"file, pread, page cache", "file", ".",
      TIER_FILE_NO_URING | TIER_FILE_NO_DIRECT, 0, 2000},
     {"file, /dev/shm", "file", "/dev/shm", 0, 0, 20000},
+    {"hbm, host", "hbm", NULL, 0, 0, 2000},
     {"fault around ram", "fault", NULL, 0, 0, 100000},
     {"fault around file", "fault", ".", 0, 0, 2000},
 };
@@ -44,6 +45,7 @@ static int rig_open(const struct kind *k, struct rig *r, uint64_t capacity)
     struct tier_config c = {.kind = k->kind,
                             .name = "test",
                             .path = k->dir ? r->path : NULL,
+                            .device = "host",
                             .capacity = capacity,
                             .n_ports = 2,
                             .queue_depth = DEPTH};
