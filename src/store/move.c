@@ -128,9 +128,9 @@ int move_drain(struct scatter *s, struct shard *sh)
     struct drain *d = calloc(1, sizeof(*d));
     const struct table *t = &sh->index;
     const uint32_t *target = round_user(s);
+    uint64_t cursor = 0;
     if (!d)
         return SL_ENOMEM;
-    table_settle(&sh->index);
     d->s = s;
     d->sh = sh;
     d->target = *target;
@@ -139,11 +139,9 @@ int move_drain(struct scatter *s, struct shard *sh)
         free(d);
         return SL_ENOMEM;
     }
-    for (uint64_t i = 0; i <= t->mask; i++) {
-        struct blob *b = t->at[i].blob;
-        if (b && (b->busy || blob_lies_on(b, TARGET_BIT(*target))))
-            d->key[d->n++] = (struct drain_key){b, t->at[i].lo};
-    }
+    for (struct blob *b; (b = table_walk(t, &cursor)) != NULL;)
+        if (b->busy || blob_lies_on(b, TARGET_BIT(*target)))
+            d->key[d->n++] = (struct drain_key){b, blob_hash(b).lo};
     drain_go(d);
     return TASK_LATER;
 }
