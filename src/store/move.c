@@ -53,6 +53,13 @@ static void drain_waited(struct sl_task *t, int code)
     drain_step_done(t->state);
 }
 
+/* Looks at the blob in hand again, after what else the worker has to do. */
+static void drain_later(struct drain *d)
+{
+    d->again.run = drain_again;
+    d->sh->env.post(d->sh->env.runtime, d->sh->id, &d->again);
+}
+
 static void drain_moved(void *user, int code)
 {
     struct drain *d = user;
@@ -60,13 +67,12 @@ static void drain_moved(void *user, int code)
     if (now && !d->starving_ns)
         d->starving_ns = now;
     if (now && now - d->starving_ns < STARVE_NS) {
-        d->again.run = drain_again;
-        d->sh->env.post(d->sh->env.runtime, d->sh->id, &d->again);
+        drain_later(d);
         return;
     }
     if (!now)
         d->starving_ns = 0;
-    if (code && code != SL_ENOTAG) /* a dead tag's blobs go anyway */
+    if (code && code != SL_ENOTAG) /* a dead tag: see drain_step */
         d->code = code;
     drain_step_done(d);
 }
@@ -94,8 +100,12 @@ static int drain_step(struct drain *d)
                            .to = ~TARGET_BIT(d->target),
                            .done = drain_moved,
                            .user = d};
-    if (b->tag->dead || !blob_lies_on(b, m.from))
+    if (!blob_lies_on(b, m.from))
         return 0;
+    if (b->tag->dead) { /* it goes, or the delete fails and it stays */
+        drain_later(d);
+        return 1;
+    }
     int rc = update_move(d->sh, b, &m);
     if (rc != TASK_LATER)
         drain_moved(d, rc);
