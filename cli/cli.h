@@ -19,5 +19,6 @@ int cmd_decompress(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_fsck(int argc, char **argv);
 
 #endif

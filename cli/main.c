@@ -24,6 +24,7 @@ static const struct {
     {"decompress", cmd_decompress, "read a .lz4 file"},
     {"demo", cmd_demo, "put and get a directory from a kernel, and compare"},
     {"bench", cmd_bench, "measure the limits and Sluice in one run"},
+    {"fsck", cmd_fsck, "check a store that nobody has open, and mend it"},
     {"doctor", cmd_doctor, "show what this machine offers, and why not more"},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

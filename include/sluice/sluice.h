@@ -268,6 +268,57 @@ SL_API int sl_events(struct sl_runtime *rt, struct sl_event_cursor *c,
  *  acknowledged before to stable storage. */
 SL_API int sl_flush(struct sl_runtime *rt);
 
+/* ---- checking a store that nobody has open ---- */
+
+/** Mends what keeps the store from opening: replays the log, cuts its damaged
+ *  end, removes records that cannot be read, and blobs whose space another has
+ *  or no file has. What only cannot be read stays. */
+#define SL_FSCK_REPAIR 1u
+/** With repair: what is damaged of a blob is cut out and reads as zeros, and no
+ *  blob is removed for it. */
+#define SL_FSCK_CUT 2u
+
+/** One thing that is wrong; all of it is borrowed until `problem` returns. */
+struct sl_fsck_problem {
+    int code;         /* what a store that meets it answers */
+    const char *tag;  /* name, or null: of no tag */
+    const char *blob; /* name, or null: of no blob */
+    uint64_t offset;  /* in the blob */
+    uint64_t bytes;   /* of the blob; 0: the record, not its bytes */
+    const char *text; /* in words */
+    int repaired;
+};
+
+struct sl_fsck_opts {
+    size_t size;
+    const char *dir;
+    uint32_t flags;
+    /* Called for each problem, on the thread of sl_fsck; may be null. */
+    void (*problem)(void *user, const struct sl_fsck_problem *p);
+    void *user;
+};
+
+struct sl_fsck_report {
+    uint64_t tags, blobs, extents;
+    uint64_t bytes;  /* of blobs that are in extents */
+    uint64_t stored; /* that they take of the data file */
+    uint64_t file, free;  /* bytes of the data file, and of it not in use */
+    uint64_t log_changes; /* in the log, and not dropped */
+    uint64_t log_dropped; /* their bytes did not reach the disk: a power cut */
+    uint64_t problems, repaired;
+};
+
+/**
+ * Reads and checks all of a store: format, metadata, each record, the log, each
+ * extent's checksum, overlaps. Changes nothing without SL_FSCK_REPAIR, and then
+ * in one transaction at the end. 0: clean; 1: problems were found; else it could
+ * not be checked: SL_EBUSY a process has it open, SL_ENOTDIR, SL_EINVAL no
+ * store, SL_EVERSION, SL_EACCES, SL_ENOMEM, SL_EIO, logged. *report is filled
+ * with 0 and 1. Needs memory for a bit of each 4 KiB of the data file and some
+ * thousand extents. Any thread.
+ */
+SL_API int sl_fsck(const struct sl_fsck_opts *o, struct sl_fsck_report *report);
+
 /* ---- futures ---- */
 
 /** A call in flight: begin, then test or wait until it is not SL_EAGAIN; cancel

@@ -254,6 +254,9 @@ static int load_piece(struct update *u, struct piece *p)
     p->io.e = &p->old;
     p->io.done = load_done;
     p->io.user = u;
+    p->io.tag = u->b->tag->id;
+    p->io.name = u->b->name;
+    p->io.name_len = u->b->name_len;
     u->pending++;
     int rc = unit_read(&p->io, to);
     if (rc)

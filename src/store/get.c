@@ -128,6 +128,9 @@ static int get_read(struct get *g, const struct extent *e, uint64_t *at)
     u->io.e = &u->e;
     u->io.done = get_unit_done;
     u->io.user = g;
+    u->io.tag = g->t->cell.tag;
+    u->io.name = (const char *)g->t->name;
+    u->io.name_len = g->t->cell.name_len;
     u->at = *at;
     return 0;
 }

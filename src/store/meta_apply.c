@@ -242,6 +242,15 @@ static int part_fill(struct apply *a, MDB_txn *txn, struct part *p)
     return rc;
 }
 
+int meta_apply_in(struct apply *a, MDB_txn *txn)
+{
+    struct part p = {0};
+    int rc = part_fill(a, txn, &p);
+
+    a->dropped = p.dropped;
+    return rc;
+}
+
 /* One transaction; mdb_txn_commit syncs. */
 static int part_commit(struct apply *a, struct part *p)
 {

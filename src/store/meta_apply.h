@@ -32,5 +32,7 @@ struct apply {
  * that no program of ours wrote.
  */
 int meta_apply(struct apply *a);
+/** Into a transaction of the caller's; LMDB's result, MDB_CORRUPTED as above. */
+int meta_apply_in(struct apply *a, MDB_txn *txn);
 
 #endif

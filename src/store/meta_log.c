@@ -301,6 +301,23 @@ int log_replay(struct meta_log *l, uint64_t generation)
     return rc;
 }
 
+int log_look(const char *dir, uint64_t generation, struct meta_log *l)
+{
+    int rc;
+
+    memset(l, 0, sizeof *l);
+    l->path = dir_join(dir, "log");
+    l->fd = l->path ? open(l->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    if (!l->path)
+        return SL_ENOMEM;
+    if (l->fd < 0 && errno == ENOENT)
+        return SL_OK;
+    rc = l->fd < 0 ? fail(l, "cannot open", errno) : log_replay(l, generation);
+    if (rc)
+        log_close(l);
+    return rc;
+}
+
 int log_next(const struct meta_log *l, size_t *at, struct log_frame *out)
 {
     const uint8_t *p;

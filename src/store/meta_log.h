@@ -65,6 +65,9 @@ void log_close(struct meta_log *l);
  * they stay in the file. SL_EIO, SL_ENOMEM, logged.
  */
 int log_replay(struct meta_log *l, uint64_t generation);
+/** The same, from a file that is only looked at; absent is empty. Nothing else
+ *  but log_next and log_close follows. */
+int log_look(const char *dir, uint64_t generation, struct meta_log *l);
 /** Goes through the frames: *at begins at 0; false at the end. */
 int log_next(const struct meta_log *l, size_t *at, struct log_frame *out);
 

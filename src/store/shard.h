@@ -370,6 +370,10 @@ struct unit_io {
     void (*done)(struct unit_io *u, int code);
     void *user;
     uint32_t parity; /* of a read */
+    /* Of a read, for messages: the blob, borrowed until `done`. */
+    uint64_t tag;
+    const char *name;
+    uint32_t name_len;
 };
 /** Takes space on `target` for e->len bytes; fills loc, stored and target. The
  *  tier's codes. */

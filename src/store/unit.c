@@ -129,8 +129,12 @@ static int verify(const struct unit_io *u)
     if ((u->sh->choice.discards & TARGET_BIT(e->target)) ||
         XXH3_64bits(u->io.buf, e->len) == e->sum)
         return 0;
-    log_error("store: checksum of %u bytes at %llu of target %u is wrong",
-              e->len, (unsigned long long)e->loc, e->target);
+    const struct tag *tag = tag_find(u->sh, u->tag);
+    log_error("store: tag '%s', blob '%.*s': the %u bytes at %llu are damaged, "
+              "the checksum at %llu of target %u is wrong",
+              tag ? tag->name : "?", (int)u->name_len, u->name,
+              (uint32_t)e->len, (unsigned long long)e->off,
+              (unsigned long long)e->loc, e->target);
     return SL_ECHECKSUM;
 }
 

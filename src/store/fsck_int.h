@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What fsck.c (order of the check), fsck_blob.c (blobs and their bytes) and
+ * fsck_read.c (reading many extents at once) share. */
+#ifndef SLUICE_FSCK_INT_H
+#define SLUICE_FSCK_INT_H
+
+#include "store/fsck.h"
+#include "store/meta_apply.h"
+
+struct store_dir;
+
+/* Extents of blobs that are read together. */
+#define FSCK_BATCH 4096u
+
+enum fsck_state {
+    FSCK_GOOD,
+    FSCK_BAD,
+    FSCK_SHORT,
+    FSCK_FAILED,
+    FSCK_NOWHERE /* its target is not there */
+};
+
+struct fsck_extent {
+    struct meta_extent e;
+    enum fsck_state state;
+};
+
+/* A file of bytes: DIR/data, or a target that DIR/targets lists. */
+struct fsck_file {
+    uint32_t number;
+    int fd; /* -1: it is not there */
+    uint64_t bytes;
+    uint64_t *used; /* a bit for each block */
+    uint64_t blocks;
+};
+
+struct fsck_files {
+    struct fsck_file at[33]; /* the data file is the first */
+    unsigned n;
+};
+
+struct fsck_record {
+    uint8_t key[META_KEY_MAX];
+    size_t key_bytes;
+    struct meta_blob b; /* its name is in `key`, its extents are none */
+    uint32_t first, n;  /* in the batch */
+};
+
+/* A damaged extent, of a blob that stays. */
+struct fsck_damaged {
+    uint8_t key[META_KEY_MAX];
+    size_t key_bytes;
+    struct meta_extent e;
+};
+
+struct fsck {
+    const struct sl_fsck_opts *o;
+    struct sl_fsck_report *r;
+    struct fsck_files files;
+    struct meta_env env;
+    struct meta_log log;
+    MDB_txn *txn;
+    struct fsck_record *record;
+    uint32_t n_records, room_records;
+    struct fsck_extent *extent;
+    uint32_t n_extents, room_extents;
+    struct fsck_damaged *damaged;
+    uint32_t n_damaged, room_damaged;
+    char tag_name[256], blob_name[256];
+};
+
+static inline int fsck_repairs(const struct fsck *f)
+{
+    return (f->o->flags & SL_FSCK_REPAIR) != 0;
+}
+
+/** Reports one; `p->tag` and `p->blob` are filled in from the record if one is
+ *  given. */
+void fsck_problem(struct fsck *f, const struct fsck_record *r,
+                  struct sl_fsck_problem *p);
+
+/** Opens the data file and the other targets' files. SL_ENOMEM, SL_EIO,
+ *  SL_ECORRUPT (the list of targets), logged. */
+int fsck_files_open(struct fsck *f, struct store_dir *d);
+void fsck_files_close(struct fsck *f);
+/** The file of a target; null: it is not there. */
+struct fsck_file *fsck_file(struct fsck_files *files, uint32_t number);
+/** Reads and compares extents [0, n); several threads. SL_ENOMEM. */
+int fsck_read(struct fsck_files *files, struct fsck_extent *e, uint32_t n);
+/** One extent; `buf` has room for e->stored. */
+enum fsck_state fsck_read_one(struct fsck_files *files,
+                              const struct meta_extent *e, uint8_t *buf);
+
+/** All blobs of the transaction. LMDB's result, or a code below 0. */
+int fsck_blobs(struct fsck *f);
+
+#endif

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sl_fsck: a sound store is clean, each damage is found and named, a repair
+ * lets the store open and keeps what is sound. */
+#include "store_help.h"
+
+#include "store/meta_record.h"
+
+#include <fcntl.h>
+#include <lmdb.h>
+#include <sys/wait.h>
+#include <xxhash.h>
+
+#define BLOBS 40u
+#define SIZE 10000u
+
+/* ---- stores ---- */
+
+static void put_one(struct sl_runtime *rt, uint64_t tag, unsigned i)
+{
+    static uint8_t in[SIZE];
+    char name[32];
+    struct sl_put_opts o = {.size = sizeof(o), .score = -1, .persist = 2};
+    snprintf(name, sizeof(name), "blob-%u", i);
+    fill(in, sizeof(in), i + 1u);
+    assert_int_equal(sl_put(rt, tag, name, 0, in, sizeof(in), &o), 0);
+}
+
+static int check_one(struct sl_runtime *rt, uint64_t tag, unsigned i)
+{
+    static uint8_t in[SIZE], out[SIZE];
+    char name[32];
+    snprintf(name, sizeof(name), "blob-%u", i);
+    fill(in, sizeof(in), i + 1u);
+    int rc = sl_get(rt, tag, name, 0, out, sizeof(out), NULL);
+    return !rc && memcmp(in, out, sizeof(in)) != 0 ? -1 : rc;
+}
+
+static struct sl_config config_in(const char *dir)
+{
+    struct sl_config c = small_config();
+    c.data_dir = dir;
+    return c;
+}
+
+static void make_store(const char *dir)
+{
+    struct sl_config c = config_in(dir);
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag = 0;
+    assert_int_equal(sl_tag(rt, "tag", &tag), 0);
+    for (unsigned i = 0; i < BLOBS; i++)
+        put_one(rt, tag, i);
+    assert_int_equal(sl_close(rt), 0);
+}
+
+/* Opens and reads: good blobs are counted, the code of others is in *code. */
+static unsigned read_all(const char *dir, int *code)
+{
+    struct sl_config c = config_in(dir);
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag = 0;
+    unsigned good = 0;
+    assert_int_equal(sl_tag_find(rt, "tag", &tag), 0);
+    for (unsigned i = 0; i < BLOBS; i++) {
+        int rc = check_one(rt, tag, i);
+        good += rc == 0;
+        if (rc)
+            *code = rc;
+    }
+    assert_int_equal(sl_close(rt), 0);
+    return good;
+}
+
+/* ---- what a check tells ---- */
+
+struct told {
+    unsigned n;
+    int code;
+    char tag[64], blob[64], text[128];
+};
+
+static struct told told;
+
+static void tell(void *user, const struct sl_fsck_problem *p)
+{
+    struct told *t = user;
+    t->n++;
+    t->code = p->code;
+    snprintf(t->tag, sizeof(t->tag), "%s", p->tag ? p->tag : "");
+    snprintf(t->blob, sizeof(t->blob), "%s", p->blob ? p->blob : "");
+    snprintf(t->text, sizeof(t->text), "%s", p->text);
+}
+
+static struct sl_fsck_report report;
+
+static int fsck(const char *dir, uint32_t flags)
+{
+    struct sl_fsck_opts o = {.size = sizeof(o),
+                             .dir = dir,
+                             .flags = flags,
+                             .problem = tell,
+                             .user = &told};
+    memset(&told, 0, sizeof(told));
+    memset(&report, 0, sizeof(report));
+    return sl_fsck(&o, &report);
+}
+
+/* ---- damage ---- */
+
+static void flip(const char *dir, const char *file, off_t at)
+{
+    char path[128];
+    uint8_t byte = 0;
+    snprintf(path, sizeof(path), "%s/%s", dir, file);
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    byte ^= 0x55;
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    close(fd);
+}
+
+/* Rewrites the record of a blob, or a tag without a blob; with its sum when
+ * `sum`. What is to be changed is 8 bytes at `at`. */
+static void set_record(const char *dir, const char *blob, size_t at,
+                       uint64_t value, int sum)
+{
+    char path[128];
+    uint8_t record[512];
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    MDB_cursor *cur;
+    MDB_val key, data;
+    snprintf(path, sizeof(path), "%s/meta", dir);
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(env, 2), 0);
+    assert_int_equal(mdb_env_open(env, path, MDB_NOLOCK, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, blob ? "blobs" : "tags", 0, &dbi), 0);
+    assert_int_equal(mdb_cursor_open(txn, dbi, &cur), 0);
+    do
+        assert_int_equal(mdb_cursor_get(cur, &key, &data, MDB_NEXT), 0);
+    while (blob && (key.mv_size != 8 + strlen(blob) ||
+                    memcmp((char *)key.mv_data + 8, blob, strlen(blob)) != 0));
+    assert_true(data.mv_size <= sizeof(record) && at + 16 <= data.mv_size);
+    memcpy(record, data.mv_data, data.mv_size);
+    for (unsigned i = 0; i < 8; i++)
+        record[at + i] = (uint8_t)(value >> (8 * i));
+    if (sum) {
+        uint64_t x = XXH3_64bits(record, data.mv_size - 8);
+        memcpy(record + data.mv_size - 8, &x, 8);
+    }
+    data.mv_data = record;
+    assert_int_equal(mdb_cursor_put(cur, &key, &data, MDB_CURRENT), 0);
+    mdb_cursor_close(cur);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+}
+
+#define LOC_AT(name) (META_BLOB_HEAD + sizeof(name) - 1u + 8u)
+
+/* ---- tests ---- */
+
+static void sound_store_is_clean_and_counted(void **state)
+{
+    (void)state;
+    char dir[64];
+    int code = 0;
+    make_dir(dir, sizeof(dir));
+    make_store(dir);
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(report.tags, 1);
+    assert_int_equal(report.blobs, BLOBS);
+    assert_int_equal(report.extents, BLOBS);
+    assert_int_equal(report.bytes, BLOBS * SIZE);
+    assert_int_equal(report.stored, BLOBS * 12288u);
+    assert_true(report.file == report.stored + report.free);
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR | SL_FSCK_CUT), 0);
+    assert_int_equal(read_all(dir, &code), BLOBS);
+    remove_dir(dir);
+}
+
+static void what_cannot_be_checked_says_why(void **state)
+{
+    (void)state;
+    char dir[64], file[128];
+    make_dir(dir, sizeof(dir));
+    sl_set_log(NULL, NULL);
+    assert_int_equal(fsck(dir, 0), SL_EINVAL);
+    assert_int_equal(fsck("/nonexistent/store", 0), SL_ENOTDIR);
+    assert_int_equal(fsck(dir, SL_FSCK_CUT), SL_EINVAL);
+    struct sl_config c = config_in(dir);
+    struct sl_runtime *rt = open_store(&c);
+    assert_int_equal(fsck(dir, 0), SL_EBUSY);
+    assert_int_equal(sl_close(rt), 0);
+    snprintf(file, sizeof(file), "%s/format", dir);
+    FILE *f = fopen(file, "w");
+    assert_non_null(f);
+    fputs("sluice-store 7\n", f);
+    fclose(f);
+    assert_int_equal(fsck(dir, 0), SL_EVERSION);
+    remove_dir(dir);
+}
+
+static void damaged_bytes_are_named_and_cut_on_demand(void **state)
+{
+    (void)state;
+    char dir[64];
+    int code = 0;
+    make_dir(dir, sizeof(dir));
+    make_store(dir);
+    flip(dir, "data", 3 * 12288 + 77);
+    assert_int_equal(fsck(dir, 0), 1);
+    assert_int_equal(told.n, 1);
+    assert_int_equal(told.code, SL_ECHECKSUM);
+    assert_string_equal(told.tag, "tag");
+    assert_non_null(strstr(told.blob, "blob-"));
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 1);
+    assert_int_equal(report.repaired, 0);
+    assert_int_equal(read_all(dir, &code), BLOBS - 1);
+    assert_int_equal(code, SL_ECHECKSUM);
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR | SL_FSCK_CUT), 1);
+    assert_int_equal(report.repaired, 1);
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(report.blobs, BLOBS);
+    assert_int_equal(read_all(dir, &code), BLOBS - 1);
+    assert_int_equal(code, -1); /* zeros */
+    remove_dir(dir);
+}
+
+static void damaged_records_are_removed(void **state)
+{
+    (void)state;
+    char dir[64];
+    int code = 0;
+    struct sl_runtime *rt = NULL;
+    make_dir(dir, sizeof(dir));
+    make_store(dir);
+    struct sl_config c = config_in(dir);
+    set_record(dir, "blob-7", 24, 1, 0); /* its size, not its sum */
+    assert_int_equal(sl_open(&c, &rt), SL_ECORRUPT);
+    assert_int_equal(fsck(dir, 0), 1);
+    assert_int_equal(told.n, 1);
+    assert_int_equal(told.code, SL_ECORRUPT);
+    assert_string_equal(told.tag, "tag");
+    assert_string_equal(told.blob, "blob-7");
+    assert_int_equal(fsck(dir, 0), 1); /* a check changes nothing */
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 1);
+    assert_int_equal(report.repaired, 1);
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(read_all(dir, &code), BLOBS - 1);
+    assert_int_equal(code, SL_ENOENT);
+    remove_dir(dir);
+}
+
+static void tag_without_record_takes_its_blobs(void **state)
+{
+    (void)state;
+    char dir[64];
+    make_dir(dir, sizeof(dir));
+    make_store(dir);
+    set_record(dir, NULL, 4, 1, 0);
+    assert_int_equal(fsck(dir, 0), 1);
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 1);
+    assert_int_equal(report.problems, 1 + BLOBS);
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(report.tags + report.blobs, 0);
+    struct sl_config c = config_in(dir);
+    struct sl_runtime *rt = open_store(&c);
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
+/* The sound one stays whether it comes first or last. */
+static void overlap(const char *bad)
+{
+    char dir[64];
+    int code = 0;
+    struct sl_runtime *rt = NULL;
+    make_dir(dir, sizeof(dir));
+    make_store(dir);
+    struct sl_config c = config_in(dir);
+    set_record(dir, bad, LOC_AT("blob-0"), 20 * 12288, 1);
+    assert_int_equal(sl_open(&c, &rt), SL_ECORRUPT);
+    assert_int_equal(fsck(dir, 0), 1);
+    assert_string_equal(told.blob, bad);
+    assert_non_null(strstr(told.text, "another"));
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 1);
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(report.blobs, BLOBS - 1);
+    assert_int_equal(read_all(dir, &code), BLOBS - 1);
+    remove_dir(dir);
+}
+
+static void overlapping_blob_is_removed(void **state)
+{
+    (void)state;
+    overlap("blob-0");
+    overlap("blob-9");
+}
+
+static void file_that_shrank_is_named(void **state)
+{
+    (void)state;
+    char dir[64], data[128];
+    int code = 0;
+    struct sl_runtime *rt = NULL;
+    make_dir(dir, sizeof(dir));
+    make_store(dir);
+    struct sl_config c = config_in(dir);
+    snprintf(data, sizeof(data), "%s/data", dir);
+    assert_int_equal(truncate(data, 30 * 12288), 0);
+    assert_int_equal(sl_open(&c, &rt), SL_ESHRUNK);
+    assert_int_equal(fsck(dir, 0), 1);
+    unsigned lost = told.n;
+    assert_in_range(lost, 8, 12);
+    assert_int_equal(told.code, SL_ESHRUNK);
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 1);
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(read_all(dir, &code), BLOBS - lost);
+    assert_int_equal(code, SL_ENOENT);
+    remove_dir(dir);
+}
+
+static void log_of_a_killed_process_is_checked_and_replayed(void **state)
+{
+    (void)state;
+    char dir[64];
+    int status = 1, code = 0;
+    make_dir(dir, sizeof(dir));
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct sl_config c = config_in(dir);
+        c.flush_ms = 3600000;
+        struct sl_runtime *rt = open_store(&c);
+        uint64_t tag = 0;
+        if (sl_tag(rt, "tag", &tag))
+            _exit(3);
+        for (unsigned i = 0; i < BLOBS; i++)
+            put_one(rt, tag, i);
+        _exit(0);
+    }
+    assert_true(waitpid(pid, &status, 0) == pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(report.log_changes, BLOBS + 1);
+    assert_int_equal(report.blobs, BLOBS);
+    flip(dir, "data", 100); /* as if it had not reached the disk */
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(report.log_dropped, 1);
+    flip(dir, "data", 100);
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 0);
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(report.log_changes, 0);
+    assert_int_equal(read_all(dir, &code), BLOBS);
+    remove_dir(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sound_store_is_clean_and_counted),
+        cmocka_unit_test(what_cannot_be_checked_says_why),
+        cmocka_unit_test(damaged_bytes_are_named_and_cut_on_demand),
+        cmocka_unit_test(damaged_records_are_removed),
+        cmocka_unit_test(tag_without_record_takes_its_blobs),
+        cmocka_unit_test(overlapping_blob_is_removed),
+        cmocka_unit_test(file_that_shrank_is_named),
+        cmocka_unit_test(log_of_a_killed_process_is_checked_and_replayed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
