@@ -12,6 +12,7 @@ int cmd_get(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
 int cmd_ls(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
+int cmd_mv(int argc, char **argv);
 int cmd_query(int argc, char **argv);
 int cmd_tag(int argc, char **argv);
 int cmd_compress(int argc, char **argv);

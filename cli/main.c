@@ -16,6 +16,7 @@ static const struct {
     {"put", cmd_put, "store a file as a blob, or a range of one"},
     {"get", cmd_get, "write a blob, or a range of one, to a file"},
     {"rm", cmd_rm, "delete a blob or a whole tag"},
+    {"mv", cmd_mv, "give a blob another name"},
     {"ls", cmd_ls, "list tags, or the blobs of a tag"},
     {"stat", cmd_stat, "show what is known of a blob or a tag"},
     {"tag", cmd_tag, "list, make, delete and show tags"},

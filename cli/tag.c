@@ -14,8 +14,9 @@ static const char help[] =
     "       sluice tag add --data DIR [--json] TAG\n"
     "       sluice tag rm --data DIR [--json] TAG\n"
     "       sluice tag stat --data DIR [--json] TAG\n"
+    "       sluice tag mv --data DIR [--json] TAG NEWNAME\n"
     "Lists tags; makes one (no error when it is there); deletes one with all "
-    "its\nblobs; shows one.\n\n"
+    "its\nblobs; shows one; gives one another name.\n\n"
     "  --data DIR    directory of the store; 'add' creates it if absent\n"
     "  --long        ls: the id and a tab before each name\n"
     "  --limit N     ls: at most N names\n"
@@ -42,6 +43,19 @@ static int rm(struct session *s)
     return s->json ? out_json(session_json(s)) : 0;
 }
 
+/* s->blob is the new name. */
+static int mv(struct session *s)
+{
+    int code, rc = session_find(s);
+    if (rc)
+        return rc;
+    code = sl_tag_rename(s->rt, s->tag_id, s->blob);
+    if (code)
+        return out_fail("tag '%s' to '%s': %s", s->tag, s->blob,
+                        sl_strerror(code));
+    return s->json ? tag_show(s) : 0;
+}
+
 static int show(struct session *s)
 {
     int rc = session_find(s);
@@ -53,10 +67,8 @@ static const struct verb {
     int (*run)(struct session *s); /* null: ls */
     int args, create;
 } verbs[] = {
-    {"ls", NULL, 0, 0},
-    {"add", add, 1, 1},
-    {"rm", rm, 1, 0},
-    {"stat", show, 1, 0},
+    {"ls", NULL, 0, 0},   {"add", add, 1, 1}, {"rm", rm, 1, 0},
+    {"stat", show, 1, 0}, {"mv", mv, 2, 0},
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -87,14 +99,16 @@ int cmd_tag(int argc, char **argv)
         return out_done();
     }
     if (!v)
-        return argc > 1 ? out_usage("'%s' is not ls, add, rm or stat", argv[1])
-                        : out_usage("ls, add, rm or stat is missing");
+        return argc > 1
+                   ? out_usage("'%s' is not ls, add, rm, stat or mv", argv[1])
+                   : out_usage("ls, add, rm, stat or mv is missing");
     set.n = v->run ? 2 : 5; /* the others are of ls */
     set.min_args = set.max_args = v->args;
     rc = opt_parse(&set, argc - 1, argv + 1, &first);
     if (rc != OPT_GO)
         return rc;
     s.tag = v->args ? argv[1 + first] : NULL;
+    s.blob = v->args > 1 ? argv[2 + first] : NULL;
     rc = session_names(&s);
     if (!rc)
         rc = session_open(&s, v->create);

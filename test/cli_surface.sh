@@ -67,6 +67,13 @@ json 'map(.name) == ["second", "t"]' "tag ls --json" \
     "$sluice" tag ls "${data[@]}" --json
 json '.blobs == 4 and .size == 50' "tag stat --json" \
     "$sluice" tag stat "${data[@]}" --json t
+json '.tag == "third" and .blobs == 0' "tag mv --json" \
+    "$sluice" tag mv "${data[@]}" --json second third
+fails 1 "exists already" "tag mv to a name in use" \
+    "$sluice" tag mv "${data[@]}" third t
+fails 1 "no such tag" "tag mv of no tag" \
+    "$sluice" tag mv "${data[@]}" second x
+works "tag mv back" "$sluice" tag mv "${data[@]}" third second
 json '.tag == "second"' "tag rm --json" \
     "$sluice" tag rm "${data[@]}" --json second
 fails 1 "no such tag" "tag rm again" "$sluice" tag rm "${data[@]}" second
@@ -100,6 +107,24 @@ fails 1 "missing closing parenthesis" "query with a bad pattern" \
 fails 1 "not a regular expression" "query with another" \
     "$sluice" query "${data[@]}" t '*'
 fails 2 "missing" "query without a pattern" "$sluice" query "${data[@]}"
+
+# ---- mv ----
+
+json '.tag == "t" and .blob == "one" and .newtag == "u" and .newblob == "two"' \
+    "mv --json" "$sluice" mv "${data[@]}" --json t one u two
+works "get of the new name" "$sluice" get "${data[@]}" u two "$tmp/back"
+[ "$(cat "$tmp/back")" = "01234longer than ten" ] || die "mv: other bytes"
+fails 1 "no such blob" "get of the old name" \
+    "$sluice" get "${data[@]}" t one "$tmp/x"
+fails 1 "exists already" "mv to a name in use" \
+    "$sluice" mv "${data[@]}" t a t b
+works "mv --replace" "$sluice" mv "${data[@]}" --replace u two t b
+json '.size == 20' "the replaced one" "$sluice" stat "${data[@]}" --json t b
+fails 1 "no such blob" "mv of no blob" "$sluice" mv "${data[@]}" t z new z
+fails 1 "no such tag" "mv of no tag" "$sluice" mv "${data[@]}" zz z t z
+fails 1 "no such tag" "which makes no tag" "$sluice" tag stat "${data[@]}" new
+fails 2 "missing" "mv with too few names" "$sluice" mv "${data[@]}" t a t
+fails 2 "empty" "mv to an empty name" "$sluice" mv "${data[@]}" t a t ''
 
 # ---- rm ----
 

@@ -144,10 +144,12 @@ struct sl_future {
  *
  *   int sl_tag_F(d, name, len, &tag)            get or create
  *   int sl_tag_find_F(d, name, len, &tag)       SL_ENOTAG when absent
+ *   int sl_tag_rename_F(d, tag, newname, len)
  *   int sl_put_F(d, key, offset, data, size, how)
  *   int sl_get_F(d, key, offset, data, size)
  *   int sl_size_F(d, key, &size)
  *   int sl_del_F(d, key)
+ *   int sl_rename_F(d, key, newkey, flags)      flags: SL_F_REPLACE
  *   int sl_noop_F(d, lane)
  *   int sl_task_F(d, &call, &result)            a method of any pool
  *   struct sl_future sl_put_begin_F(...), sl_get_begin_F(...),

@@ -137,6 +137,15 @@ SL_API int sl_tag(struct sl_runtime *rt, const char *name, uint64_t *tag);
 SL_API int sl_tag_find(struct sl_runtime *rt, const char *name, uint64_t *tag);
 
 /**
+ * Gives a tag another name; its id and its blobs stay, and the old name is free
+ * for another tag. SL_EEXIST: another tag has the new name. SL_EAGAIN: it, or
+ * the tag, is being renamed by somebody else. With data_dir the name is
+ * recorded before the answer.
+ */
+SL_API int sl_tag_rename(struct sl_runtime *rt, uint64_t tag,
+                         const char *newname);
+
+/**
  * Writes [offset, offset + size) of a blob, creating or extending it. Whole:
  * readers see all of it or nothing. SL_ENOTAG, SL_ENONAME, SL_ENAMETOOLONG,
  * SL_EOVERFLOW (it ends above SL_BLOB_MAX), SL_EFBIG (size > SL_IO_MAX),
@@ -170,6 +179,18 @@ SL_API int sl_size(struct sl_runtime *rt, uint64_t tag, const char *name,
                    uint64_t *size);
 SL_API int sl_stat(struct sl_runtime *rt, uint64_t tag, const char *name,
                    struct sl_stat *out);
+/**
+ * Gives a blob another name, in the same tag or another; its bytes stay where
+ * they are. Readers find it under the old name or the new one: who looks for
+ * the old name first and then for the new one finds it. A crash leaves one of
+ * the names, and behind an answer of 0 the new one, as surely as the blob's
+ * persist level says. SL_EEXIST: the new name is in use, unless `flags` has
+ * SL_F_REPLACE, which makes that blob go. SL_ENOENT, SL_ENOTAG (either), and
+ * with any other code the old name stays. A blob that has the name already is
+ * left as it is. A listing beside it may have the blob twice or not at all.
+ */
+SL_API int sl_rename(struct sl_runtime *rt, uint64_t tag, const char *name,
+                     uint64_t newtag, const char *newname, uint32_t flags);
 /** SL_ENOENT when absent. */
 SL_API int sl_del(struct sl_runtime *rt, uint64_t tag, const char *name);
 /** Bytes and number of blobs of a tag, exact. */

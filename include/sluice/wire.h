@@ -170,7 +170,8 @@ enum sl_codec {
 
 /* ---- cell ---- */
 enum sl_cell_flag {
-    SL_F_REPLACE = 1u << 0,    /* put: the data is the whole blob */
+    SL_F_REPLACE = 1u << 0,    /* put: the data is the whole blob; rename: a
+                                  blob that has the new name goes */
     SL_F_INLINE = 1u << 1,     /* payload is in the body, behind the name */
     SL_F_SIDE = 1u << 2,       /* name (or task) is in the side chunk */
     SL_F_LIST = 1u << 3,       /* put: chunks are listed in the side chunk */
@@ -192,7 +193,8 @@ struct sl_cell {
     uint8_t codec;      /* how a put is stored: SL_CODEC, SL_CODEC_DYNAMIC */
     uint64_t tag;       /* tag id */
     uint64_t offset;    /* bytes into the blob; LIST, TAGS, QUERY: cursor;
-                           EVENTS: number of the first event */
+                           EVENTS: number of the first event; TAG_RENAME: the
+                           tag's id (the cell's key is its new name, tag 0) */
     uint64_t size;      /* bytes of payload, range or pattern; user task: its
                            bytes */
     uint64_t chunk;     /* arena offset of the payload chunk; 0: none */
@@ -206,8 +208,17 @@ struct sl_cell {
 SL_STATIC_ASSERT(sizeof(struct sl_cell) == SL_CELL_BYTES,
                  "a cell is one 128-byte line of the GPU");
 
-/** Where a list of chunks begins inside a side chunk (behind the name). */
+/** Where a list of chunks, or a struct sl_rename, begins inside a side chunk
+ *  (behind the name). */
 #define SL_SIDE_LIST SL_NAME_AREA
+
+/** RENAME: the key that the blob of the cell's key is to have. */
+struct sl_rename {
+    uint64_t tag;
+    uint32_t len; /* bytes of name */
+    uint32_t reserved;
+    char name[SL_NAME_MAX + 1u];
+};
 
 /* ---- ring entry: lap in the upper 40 bits, slot in the lower 24 ---- */
 #define SL_SLOT_BITS 24
@@ -257,7 +268,8 @@ SL_BOTH uint64_t sl_reply_value(uint64_t reply)
 /**
  * What an operation returns beyond the reply word; written before it.
  *   TAG                 [0] tag id
- *   PUT, GET, SIZE, DEL [0] size of the blob in bytes, [1] version
+ *   PUT, GET, SIZE,     [0] size of the blob in bytes, [1] version
+ *   DEL, RENAME
  *                       (also with SL_EPASTEND: how many bytes exist)
  *   TAG_SIZE            [0] bytes, [1] blobs
  *   LIST, TAGS, QUERY   [0] next cursor (0: end), [1] entries, [2] bytes,

@@ -117,6 +117,21 @@ int sl_tag_find(struct sl_runtime *rt, const char *name, uint64_t *tag)
     return tag_call(rt, name, tag, 0);
 }
 
+int sl_tag_rename(struct sl_runtime *rt, uint64_t tag, const char *newname)
+{
+    const struct sl_dev *d;
+    struct sl_key k;
+    int rc = rt ? host_key(0, newname, &k) : SL_EINVAL;
+    if (rc)
+        return rc;
+    d = host_enter(rt);
+    if (!d)
+        return SL_EDEAD;
+    rc = sl_tag_rename_thread(d, tag, k.name, k.len);
+    host_leave(rt);
+    return rc;
+}
+
 /* A method that concerns a whole tag, at the tag's home. */
 static int whole_tag(struct sl_runtime *rt, uint32_t method, uint64_t tag,
                      struct sl_result *out)
@@ -244,6 +259,25 @@ int sl_del(struct sl_runtime *rt, uint64_t tag, const char *name)
     if (!d)
         return SL_EDEAD;
     rc = sl_del_thread(d, k);
+    host_leave(rt);
+    return rc;
+}
+
+int sl_rename(struct sl_runtime *rt, uint64_t tag, const char *name,
+              uint64_t newtag, const char *newname, uint32_t flags)
+{
+    const struct sl_dev *d;
+    struct sl_key k, to;
+    int rc = rt && !(flags & ~(uint32_t)SL_F_REPLACE) ? host_key(tag, name, &k)
+                                                      : SL_EINVAL;
+    if (!rc)
+        rc = host_key(newtag, newname, &to);
+    if (rc)
+        return rc;
+    d = host_enter(rt);
+    if (!d)
+        return SL_EDEAD;
+    rc = sl_rename_thread(d, k, to, flags);
     host_leave(rt);
     return rc;
 }

@@ -257,11 +257,16 @@ static void blob_rest(struct shard *sh, struct blob *b)
 
 void blob_destroy(struct shard *sh, struct blob *b)
 {
+    for (uint32_t i = 0; i < b->n; i++)
+        blob_drop(sh, b, &b->ext[i]);
+    blob_forget(sh, b);
+}
+
+void blob_forget(struct shard *sh, struct blob *b)
+{
     struct sl_task *wait = take_waiting(sh, b);
     if (b->version > sh->last_version)
         sh->last_version = b->version;
-    for (uint32_t i = 0; i < b->n; i++)
-        blob_drop(sh, b, &b->ext[i]);
     table_remove(&sh->index, b);
     blob_rest(sh, b);
     tag_unlink(sh, b);

@@ -46,7 +46,10 @@ static void note(struct shard *sh, const struct sl_task *t, uint64_t tag,
 void shard_answered(struct shard *sh, const struct sl_task *t, int code)
 {
     if (sh->events && (LOGGED >> t->cell.method & 1u))
-        note(sh, t, t->cell.tag, code);
+        note(sh, t,
+             t->cell.method == SL_STORE_TAG_RENAME ? t->cell.offset
+                                                   : t->cell.tag,
+             code);
 }
 
 void shard_tag_created(struct shard *sh, const struct sl_task *t, uint64_t id,

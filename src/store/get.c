@@ -240,11 +240,15 @@ static int get_short(struct shard *sh, struct sl_task *t,
     return 0;
 }
 
-/* The blob of a request that readers may see. */
-static int get_find(struct shard *sh, const struct sl_task *t,
-                    struct blob **out)
+/* The blob of a request that readers may see. TASK_LATER: its bytes have left
+ * another name and are about to arrive; the task is served again then. */
+static int get_find(struct shard *sh, struct sl_task *t, struct blob **out)
 {
     struct blob *b = table_find(&sh->index, t);
+    if (b && b->arriving) {
+        blob_wait(sh, b, t);
+        return TASK_LATER;
+    }
     if (!b || b->version == 0 || b->tag->dead)
         return tag_live(sh, t->cell.tag) ? SL_ENOENT : SL_ENOTAG;
     *out = b;
@@ -342,7 +346,14 @@ int store_stat(struct sl_task *t, void *container)
     s.context = b->context;
     s.persist = b->persist;
     stat_extents(sh, b, &s);
-    /* The side chunk stays lent to the producer, which waits for the reply. */
-    memcpy(shard_arena(sh) + t->cell.side, &s, sizeof(s));
-    return 0;
+    /* The task may have waited: whose the side chunk is must be asked again. */
+    uint32_t klass;
+    rc = chunk_adopt(sh->store->config.arena, t->cell.side, t->channel->id,
+                     &klass);
+    if (rc)
+        return rc;
+    if (klass == SL_LENT_MIN_SHIFT)
+        memcpy(shard_arena(sh) + t->cell.side, &s, sizeof(s));
+    chunk_lend(sh->store->config.arena, t->cell.side, t->channel->id);
+    return klass == SL_LENT_MIN_SHIFT ? 0 : SL_ECHUNK;
 }

@@ -94,24 +94,29 @@ static int unstick(struct meta *m)
 
 /* ---- a change as a frame ---- */
 
+static int names_units(const struct meta_change *c)
+{
+    return c->op == META_PUT_BLOB || c->op == META_RENAME_BLOB;
+}
+
 static int put_check(struct meta *m, const struct meta_change *c)
 {
-    int rc = c->op == META_PUT_BLOB ? meta_blob_check(&c->blob)
-                                    : meta_tag_check(&c->blob);
+    int rc =
+        names_units(c) ? meta_blob_check(&c->blob) : meta_tag_check(&c->blob);
     if (rc) {
         log_error("metadata: a change of tag %llu breaks the rules",
                   (unsigned long long)c->blob.tag);
         return rc;
     }
-    if (c->op == META_PUT_BLOB && !tag_set_has(&m->tags, c->blob.tag))
+    if (names_units(c) && !tag_set_has(&m->tags, c->blob.tag))
         return SL_ENOTAG;
     return m->reserve.gone ? SL_ENOSPC : SL_OK;
 }
 
 static int is_large(const struct meta_change *c)
 {
-    return c->op == META_PUT_BLOB &&
-           meta_blob_bound(&c->blob) > LOG_PAYLOAD_MAX;
+    return names_units(c) &&
+           meta_blob_bound(&c->blob) + 2u + META_KEY_MAX > LOG_PAYLOAD_MAX;
 }
 
 static int put_blob(struct meta *m, const struct meta_change *c)
@@ -122,6 +127,24 @@ static int put_blob(struct meta *m, const struct meta_change *c)
     if (!p)
         return SL_ENOMEM;
     meta_blob_encode(&c->blob, p);
+    log_seal(&m->log);
+    return SL_OK;
+}
+
+static int rename_blob(struct meta *m, const struct meta_change *c)
+{
+    const struct meta_name *n = &c->from;
+    uint8_t key[META_KEY_MAX];
+    size_t len = meta_key(n->tag, n->name, n->len, key);
+    size_t bytes = 2u + len + meta_blob_bound(&c->blob);
+    uint8_t *p = log_frame(&m->log, LOG_RENAME_BLOB, (uint32_t)bytes);
+
+    if (!p)
+        return SL_ENOMEM;
+    p[0] = (uint8_t)len;
+    p[1] = (uint8_t)(len >> 8);
+    memcpy(p + 2, key, len);
+    meta_blob_encode(&c->blob, p + 2u + len);
     log_seal(&m->log);
     return SL_OK;
 }
@@ -157,6 +180,9 @@ static int append(struct meta *m, const struct meta_change *c)
     case META_PUT_BLOB:
         rc = put_check(m, c);
         return rc ? rc : put_blob(m, c);
+    case META_RENAME_BLOB:
+        rc = put_check(m, c);
+        return rc ? rc : rename_blob(m, c);
     case META_PUT_TAG:
         rc = put_check(m, c);
         return rc ? rc : put_tag(m, c);
@@ -204,7 +230,7 @@ static int group_sync(struct meta *m)
 
     for (unsigned i = 0; i < m->n; i++) {
         const struct meta_change *c = m->group[i];
-        named |= c->op == META_PUT_BLOB && !c->code;
+        named |= names_units(c) && !c->code;
         sync |= c->sync && !c->code;
     }
     m->unsynced |= named;
@@ -295,7 +321,7 @@ static struct meta_change *group_take(struct meta *m, struct meta_change *list)
     while (list && m->n < GROUP_MAX && bytes < LOG_PAYLOAD_MAX) {
         if (is_alone(list) && m->n)
             break;
-        if (list->op == META_PUT_BLOB)
+        if (names_units(list))
             bytes += meta_blob_bound(&list->blob);
         m->group[m->n++] = list;
         list = list->next;

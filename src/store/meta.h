@@ -59,13 +59,21 @@ struct meta_blob {
     const struct meta_extent *extents; /* sorted by offset, disjoint */
 };
 
-/* META_FLUSH: all before it is in LMDB, on stable storage, when it is done. */
+/* META_FLUSH: all before it is in LMDB, on stable storage, when it is done.
+ * META_RENAME_BLOB: as META_PUT_BLOB, and the record of `from` goes. */
 enum meta_op {
     META_PUT_BLOB,
     META_DEL_BLOB,
     META_PUT_TAG,
     META_DEL_TAG,
-    META_FLUSH
+    META_FLUSH,
+    META_RENAME_BLOB
+};
+
+struct meta_name {
+    uint64_t tag;
+    const char *name;
+    uint32_t len;
 };
 
 /**
@@ -80,6 +88,7 @@ struct meta_change {
     struct meta_blob blob; /* PUT_BLOB: all; DEL_BLOB: tag, name; PUT_TAG: tag
                               id and its name; DEL_TAG: tag (its blobs' records
                               too) */
+    struct meta_name from; /* RENAME_BLOB */
     /* Stable storage first: data, then the log. Else it survives the process,
      * and a power cut from the next commit on. */
     int sync;

@@ -47,13 +47,21 @@ static int del_blob(const struct meta_env *e, MDB_txn *txn, MDB_val *key)
 
 /* A change that is too large for the log. */
 static int put_extra(const struct meta_env *e, MDB_txn *txn,
-                     const struct meta_blob *b)
+                     const struct meta_change *c)
 {
-    uint8_t text[META_KEY_MAX];
+    const struct meta_blob *b = &c->blob;
+    const struct meta_name *n = &c->from;
+    uint8_t text[META_KEY_MAX], old[META_KEY_MAX];
     MDB_val key = {meta_key(b->tag, b->name, b->name_len, text), text};
     MDB_val data = {meta_blob_bound(b), NULL};
-    int rc = mdb_put(txn, e->blobs, &key, &data, MDB_RESERVE);
+    int rc = 0;
 
+    if (c->op == META_RENAME_BLOB) {
+        MDB_val from = {meta_key(n->tag, n->name, n->len, old), old};
+        rc = del_blob(e, txn, &from);
+    }
+    if (!rc)
+        rc = mdb_put(txn, e->blobs, &key, &data, MDB_RESERVE);
     if (!rc)
         meta_blob_encode(b, data.mv_data);
     return rc;
@@ -70,11 +78,33 @@ static MDB_val payload_of(const struct log_frame *f)
     return (MDB_val){f->bytes, u.p};
 }
 
+/* The two parts of a rename's frame: false when it has not both. */
+static int rename_parts(const struct log_frame *f, MDB_val *from,
+                        struct log_frame *put)
+{
+    struct log_frame key = *f;
+
+    if (f->bytes < 2u)
+        return 0;
+    key.bytes = f->payload[0] | (uint32_t)f->payload[1] << 8;
+    key.payload = f->payload + 2;
+    if (key.bytes <= 8u || key.bytes > META_KEY_MAX ||
+        key.bytes > f->bytes - 2u)
+        return 0;
+    *from = payload_of(&key);
+    put->op = LOG_PUT_BLOB;
+    put->payload = key.payload + key.bytes;
+    put->bytes = f->bytes - 2u - key.bytes;
+    return 1;
+}
+
 static int frame_apply(const struct meta_env *e, MDB_txn *txn,
                        const struct log_frame *f)
 {
     uint8_t text[META_KEY_MAX];
     MDB_val key = {0, text}, data = payload_of(f);
+    struct log_frame put;
+    int rc;
 
     switch (f->op) {
     case LOG_PUT_BLOB:
@@ -87,6 +117,11 @@ static int frame_apply(const struct meta_env *e, MDB_txn *txn,
         return mdb_put(txn, e->tags, &key, &data, 0);
     case LOG_DEL_TAG:
         return del_tag(e, txn, &data);
+    case LOG_RENAME_BLOB:
+        if (!rename_parts(f, &key, &put))
+            return EINVAL;
+        rc = del_blob(e, txn, &key);
+        return rc ? rc : frame_apply(e, txn, &put);
     case LOG_BEGIN:
         break;
     }
@@ -116,12 +151,11 @@ static int decode(const uint8_t *record, size_t bytes, struct decoded *d)
     return 0;
 }
 
-/* What LMDB has of the blob so far; no extents when it has none. */
-static int decode_old(const struct meta_env *e, MDB_txn *txn,
-                      const uint8_t *record, struct decoded *d)
+/* What LMDB has of a blob so far; no extents when it has none. */
+static int decode_old(const struct meta_env *e, MDB_txn *txn, MDB_val key,
+                      struct decoded *d)
 {
-    uint8_t text[META_KEY_MAX];
-    MDB_val key = {meta_blob_key(record, text), text}, data;
+    MDB_val data;
     int rc = mdb_get(txn, e->blobs, &key, &data);
 
     memset(d, 0, sizeof *d);
@@ -165,16 +199,22 @@ static int verify_new(struct apply *a, const struct decoded *d,
     return SL_OK;
 }
 
-/* 0: apply it. SL_ECHECKSUM: drop it. Above 0: LMDB's. */
-static int put_verify(struct apply *a, MDB_txn *txn, const struct log_frame *f)
+/* 0: apply it. SL_ECHECKSUM: drop it. Above 0: LMDB's. `before`: the key that
+ * the blob has in LMDB, null: its own. */
+static int put_verify(struct apply *a, MDB_txn *txn, const struct log_frame *f,
+                      const MDB_val *before)
 {
+    uint8_t text[META_KEY_MAX];
+    MDB_val key = {0, text};
     struct decoded d, old = {0};
     int rc = decode(f->payload, f->bytes, &d);
 
     if (rc == EINVAL)
         return MDB_CORRUPTED;
+    if (!rc && !before)
+        key.mv_size = meta_blob_key(f->payload, text);
     if (!rc && a->verify)
-        rc = decode_old(a->env, txn, f->payload, &old);
+        rc = decode_old(a->env, txn, before ? *before : key, &old);
     if (!rc && a->verify)
         rc = verify_new(a, &d, &old);
     if (rc == SL_ENOMEM)
@@ -187,12 +227,18 @@ static int put_verify(struct apply *a, MDB_txn *txn, const struct log_frame *f)
 static int frame_verify(struct apply *a, MDB_txn *txn,
                         const struct log_frame *f)
 {
+    struct log_frame put;
     struct meta_blob b;
+    MDB_val key;
     int good = 0;
 
     switch (f->op) {
     case LOG_PUT_BLOB:
-        return put_verify(a, txn, f);
+        return put_verify(a, txn, f, NULL);
+    case LOG_RENAME_BLOB:
+        if (!rename_parts(f, &key, &put))
+            break;
+        return put_verify(a, txn, &put, &key);
     case LOG_DEL_BLOB:
         good = f->bytes > 8u && f->bytes <= META_KEY_MAX;
         break;
@@ -235,7 +281,7 @@ static int part_fill(struct apply *a, MDB_txn *txn, struct part *p)
             rc = frame_apply(a->env, txn, &f);
     }
     if (!rc && a->extra)
-        rc = put_extra(a->env, txn, &a->extra->blob);
+        rc = put_extra(a->env, txn, a->extra);
     if (!rc)
         rc = meta_env_generation(a->env, txn, a->log->generation + 1u);
     p->finished = !rc;

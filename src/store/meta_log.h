@@ -32,7 +32,14 @@
 /* Larger changes go to LMDB at once. */
 #define LOG_PAYLOAD_MAX (UINT32_C(1) << 20)
 
-enum log_op { LOG_BEGIN, LOG_PUT_BLOB, LOG_DEL_BLOB, LOG_PUT_TAG, LOG_DEL_TAG };
+enum log_op {
+    LOG_BEGIN,
+    LOG_PUT_BLOB,
+    LOG_DEL_BLOB,
+    LOG_PUT_TAG,
+    LOG_DEL_TAG,
+    LOG_RENAME_BLOB /* 2 bytes: length of the old key; that key; the record */
+};
 
 struct meta_log {
     char *path;

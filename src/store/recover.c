@@ -15,6 +15,8 @@ static int load_tag(void *user, uint64_t id, const char *name, uint32_t len)
     for (uint32_t i = 0; i < s->config.n_shards; i++) {
         struct tag *t;
         int rc = tag_add(s->shards[i], id, name, len, &t);
+        if (!rc)
+            rc = tag_load_name(s->shards[i], id, name, len);
         if (rc)
             return rc;
         t->ready = 1;

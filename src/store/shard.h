@@ -5,6 +5,7 @@
  *
  *   index.c    key hash -> blob
  *   tag.c      tags: every shard knows all, each its own blobs of them
+ *   tag_name.c names of tags, and how they change
  *   blob.c     a blob's record: extents, size, queue of writers
  *   put.c      the short way of a put: flip a chunk, copy a few bytes
  *   update.c   the long way: begin, record, publish, end
@@ -13,6 +14,7 @@
  *   unit.c     units on targets below the arena: write, read, checksum
  *   get.c      answers by chunk, or by a list of segments; size, stat
  *   list.c     names, size of a tag, flush
+ *   rename.c   a blob gets another name: two shards, one record
  *   query.c    names that match a pattern
  *   events.c   the log of operations
  *   persist.c  metadata changes and their completions
@@ -110,7 +112,8 @@ struct blob {
     uint64_t recorded : 1; /* metadata holds a record */
     uint64_t busy : 1;     /* a writer is under way */
     uint64_t waited : 1;   /* writers are behind it, in the shard's queues */
-    uint64_t : 3;
+    uint64_t arriving : 1; /* a rename's bytes are on the way: readers wait */
+    uint64_t : 2;
     uint32_t heat; /* last access in seconds << 8 | accesses, up to 255 */
     uint32_t created_lo, changed_lo; /* units of BLOB_STAMP_NS */
     uint32_t created_hi : 12, changed_hi : 12;
@@ -153,8 +156,9 @@ struct tag {
     int code;               /* at home: what its create or delete came to */
     uint8_t ready;          /* all shards know it, and it is recorded */
     uint8_t dead;           /* being deleted; its blobs are still there */
+    uint8_t renaming;       /* at home: a new name is on the way */
     uint8_t len;
-    char name[];
+    char *name; /* NUL-terminated */
 };
 
 static inline struct sl_hash blob_hash(const struct blob *b)
@@ -203,10 +207,17 @@ struct wait_queue {
     struct sl_task *head, *tail;
 };
 
+/** Waits until every read that is under way has ended. */
+struct limbo_wait {
+    struct limbo_wait *next;
+    void (*done)(struct limbo_wait *d); /* on the shard's worker */
+};
+
 /* Units that readers may still read are freed two flips later. */
 struct limbo {
     struct extent *at;
     uint32_t n, cap;
+    struct limbo_wait *drains;
 };
 
 /* Units that a record on disk may still name. */
@@ -233,7 +244,9 @@ struct shard {
     struct wait_queue wait[WAIT_QUEUES];
     struct tag **tags; /* open addressing by id */
     uint32_t tag_mask, tag_used;
-    struct tag **tag_list; /* the same tags, for listings */
+    struct tag **tag_list;  /* the same tags, for listings */
+    struct alias **aliases; /* tag_name.c */
+    uint32_t alias_mask, alias_used;
     struct events *events;
     struct query_code *pattern; /* of the last query */
     uint64_t last_version;      /* highest of any deleted blob */
@@ -305,6 +318,25 @@ static inline struct blob *tag_blob(const struct shard *sh, const struct tag *t,
 /** The last busy blob of the tag in this shard left: a delete that waits for it
  *  goes on, by a message, so the tag stays until the caller has returned. */
 void tag_rests(struct shard *sh, struct tag *tag);
+/* ---- tag_name.c ---- */
+struct alias;
+int tag_is_named(const struct tag *tag, const void *name, uint32_t len);
+/** The tag that has the name of a request, in any state; null: none. *pending:
+ *  the name is on its way to a tag; tag_wait_name waits for that. */
+struct tag *tag_named(const struct shard *sh, const struct sl_task *t,
+                      struct alias **pending);
+void tag_wait_name(struct alias *pending, struct sl_task *t);
+/** An id for a tag of that name, which no tag has. SL_ENOMEM, SL_ENOSPC. */
+int tag_new_id(struct shard *sh, const struct sl_task *t, uint64_t *id);
+/** Takes tag_new_id back. */
+void tag_forget_name(struct shard *sh, const struct sl_task *t);
+/** A recorded tag was added: makes its name known. SL_ENOMEM. */
+int tag_load_name(struct shard *sh, uint64_t id, const char *name,
+                  uint32_t len);
+/** The tag goes, or gets another name. */
+void tag_unname(struct shard *sh, const struct tag *tag);
+void aliases_destroy(struct shard *sh);
+int store_tag_rename(struct sl_task *t, void *container);
 int store_tag(struct sl_task *t, void *container);
 int store_tag_del(struct sl_task *t, void *container);
 
@@ -317,6 +349,8 @@ int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
                 struct blob **out);
 /** Unlinks, frees extents and the record; waiting writers are served again. */
 void blob_destroy(struct shard *sh, struct blob *b);
+/** The same without freeing extents: they are somebody else's. */
+void blob_forget(struct shard *sh, struct blob *b);
 /** First extent that ends behind `at`; n when none. */
 uint32_t blob_seek(const struct blob *b, uint64_t at);
 int blob_reserve(struct blob *b, uint64_t n); /* SL_ENOMEM, SL_EFBIG */
@@ -389,6 +423,8 @@ int unit_write(struct unit_io *u, uint8_t *buf);
 int unit_read(struct unit_io *u, uint8_t *buf);
 void limbo_add(struct shard *sh, const struct extent *e);
 void limbo_advance(struct shard *sh);
+/** d->done may run at once. */
+void limbo_drain(struct shard *sh, struct limbo_wait *d);
 
 /* ---- put.c ---- */
 int store_put(struct sl_task *t, void *container);
@@ -435,6 +471,9 @@ int store_tag_size(struct sl_task *t, void *container);
 int store_list(struct sl_task *t, void *container);
 int store_tags(struct sl_task *t, void *container);
 int store_flush(struct sl_task *t, void *container);
+
+/* ---- rename.c ---- */
+int store_rename(struct sl_task *t, void *container);
 
 /* ---- query.c ---- */
 int store_query(struct sl_task *t, void *container);

@@ -15,7 +15,8 @@ int (*const store_methods[SL_STORE_METHODS])(struct sl_task *, void *) = {
     [SL_STORE_TAG_SIZE] = store_tag_size, [SL_STORE_TAG_DEL] = store_tag_del,
     [SL_STORE_LIST] = store_list,         [SL_STORE_TAGS] = store_tags,
     [SL_STORE_FLUSH] = store_flush,       [SL_STORE_QUERY] = store_query,
-    [SL_STORE_EVENTS] = store_events,
+    [SL_STORE_EVENTS] = store_events,     [SL_STORE_RENAME] = store_rename,
+    [SL_STORE_TAG_RENAME] = store_tag_rename,
 };
 
 /* ---- open, close ---- */
@@ -142,7 +143,10 @@ void shard_destroy(struct shard *sh)
 
 void shard_prepare(struct shard *sh, struct sl_task *t)
 {
-    uint64_t tag = t->cell.method == SL_STORE_TAG ? 0 : t->cell.tag;
+    uint64_t tag =
+        t->cell.method == SL_STORE_TAG || t->cell.method == SL_STORE_TAG_RENAME
+            ? 0
+            : t->cell.tag;
     t->hash = sl_key_hash(tag, t->name, t->cell.name_len);
     __builtin_prefetch(table_slot(&sh->index, t->hash.lo));
 }

@@ -5,9 +5,10 @@
 #include <string.h>
 
 /*
- * A tag's id is the hash of its name with the low byte as a counter for
+ * A tag's id is the hash of its first name with the low byte as a counter for
  * collisions, so its home shard follows from the id, and every node and every
- * restart gives the same name the same id. The home decides; the others follow
+ * restart gives the same name the same id, unless tags were renamed
+ * (tag_name.c). The home decides; the others follow
  * it, each change in two rounds through all shards with the metadata between:
  *
  *   absent --all shards: add--> known --PUT_TAG stored-->
@@ -25,7 +26,6 @@
  */
 
 #define TAGS_FIRST 64u
-#define TAG_COUNTERS 255u
 #define TAG_BLOBS_MAX ((1u << 29) - 1u) /* in a shard: field tag_pos */
 
 int tags_create(struct shard *sh)
@@ -39,6 +39,7 @@ int tags_create(struct shard *sh)
 static void tag_free(struct tag *t)
 {
     mem_resize(t->blobs, t->cap * sizeof(*t->blobs), 0);
+    free(t->name);
     free(t);
 }
 
@@ -50,6 +51,7 @@ void tags_destroy(struct shard *sh)
     }
     free(sh->tags);
     free(sh->tag_list);
+    aliases_destroy(sh);
     sh->tags = NULL;
     sh->tag_list = NULL;
 }
@@ -108,9 +110,14 @@ int tag_add(struct shard *sh, uint64_t id, const void *name, uint32_t len,
     if (!t) {
         if (sh->tag_used >= (sh->tag_mask + 1u) / 2u && tags_grow(sh))
             return SL_ENOMEM;
-        t = calloc(1, sizeof(*t) + len + 1u);
-        if (!t)
+        t = calloc(1, sizeof(*t));
+        char *copy = calloc(1, len + 1u);
+        if (!t || !copy) {
+            free(t);
+            free(copy);
             return SL_ENOMEM;
+        }
+        t->name = copy;
         t->id = id;
         t->len = (uint8_t)len;
         memcpy(t->name, name, len);
@@ -124,6 +131,7 @@ int tag_add(struct shard *sh, uint64_t id, const void *name, uint32_t len,
 
 static void tag_drop(struct shard *sh, struct tag *t)
 {
+    tag_unname(sh, t);
     uint32_t i = tag_slot(t->id, sh->tag_mask);
     while (sh->tags[i] != t)
         i = (i + 1u) & sh->tag_mask;
@@ -276,12 +284,18 @@ static void create_known(struct scatter *s, int code)
     create_settle(s, code);
 }
 
-static int tag_create(struct shard *sh, struct sl_task *t, uint64_t id)
+static int tag_create(struct shard *sh, struct sl_task *t)
 {
     struct tag *tag;
-    int rc = tag_add(sh, id, t->name, t->cell.name_len, &tag);
+    uint64_t id;
+    int rc = tag_new_id(sh, t, &id);
     if (rc)
         return rc;
+    rc = tag_add(sh, id, t->name, t->cell.name_len, &tag);
+    if (rc) {
+        tag_forget_name(sh, t);
+        return rc;
+    }
     rc = scatter_start(sh, t, add_part, create_known, tag);
     if (rc) {
         tag_drop(sh, tag);
@@ -295,28 +309,24 @@ static int tag_create(struct shard *sh, struct sl_task *t, uint64_t id)
 int store_tag(struct sl_task *t, void *container)
 {
     struct shard *sh = container;
-    uint64_t base = t->hash.lo & ~UINT64_C(255);
-    for (uint64_t k = 1; k <= TAG_COUNTERS; k++) {
-        struct tag *tag = tag_find(sh, base | k);
-        if (!tag && (t->cell.flags & SL_F_EXISTING))
-            return SL_ENOTAG;
-        if (!tag)
-            return tag_create(sh, t, base | k);
-        if (tag->len != t->cell.name_len ||
-            memcmp(tag->name, t->name, tag->len) != 0)
-            continue;
-        if (tag->dead)
-            return SL_EAGAIN; /* the delete is not through yet */
-        if (!tag->ready) {
-            t->next = tag->wait;
-            tag->wait = t;
-            return TASK_LATER;
-        }
-        t->result.v[0] = tag->id;
-        t->has_result = 1;
-        return 0;
+    struct alias *pending;
+    struct tag *tag = tag_named(sh, t, &pending);
+    if (pending) {
+        tag_wait_name(pending, t);
+        return TASK_LATER;
     }
-    return SL_ENOSPC;
+    if (!tag)
+        return t->cell.flags & SL_F_EXISTING ? SL_ENOTAG : tag_create(sh, t);
+    if (tag->dead)
+        return SL_EAGAIN; /* the delete is not through yet */
+    if (!tag->ready) {
+        t->next = tag->wait;
+        tag->wait = t;
+        return TASK_LATER;
+    }
+    t->result.v[0] = tag->id;
+    t->has_result = 1;
+    return 0;
 }
 
 /* ---- delete ---- */
@@ -410,6 +420,8 @@ int store_tag_del(struct sl_task *t, void *container)
     if (sl_key_container((struct sl_hash){tag->id, 0},
                          sh->store->config.n_shards) != sh->id)
         return SL_EROUTE; /* only the home orders create and delete */
+    if (tag->renaming)
+        return SL_EAGAIN;
     int rc = scatter_start(sh, t, dead_part, delete_rests, tag);
     if (rc)
         return rc;

@@ -70,8 +70,26 @@ void limbo_advance(struct shard *sh)
         for (uint32_t i = 0; i < l->n; i++)
             unit_free(sh, &l->at[i]);
         l->n = 0;
+        struct limbo_wait *d = l->drains;
+        l->drains = NULL;
         sh->epoch++;
+        while (d) {
+            struct limbo_wait *next = d->next;
+            d->done(d);
+            d = next;
+        }
     }
+}
+
+void limbo_drain(struct shard *sh, struct limbo_wait *d)
+{
+    struct limbo *l = &sh->limbo[sh->epoch & 1u];
+    if (sh->reads[0] + sh->reads[1] == 0) {
+        d->done(d);
+        return;
+    }
+    d->next = l->drains;
+    l->drains = d;
 }
 
 void limbo_add(struct shard *sh, const struct extent *e)

@@ -123,7 +123,8 @@ static void side_free(struct task_env *env, void *mem)
 /* Methods of the store that carry a name, by bit. */
 #define NAMED                                                                  \
     (1u << SL_STORE_TAG | 1u << SL_STORE_PUT | 1u << SL_STORE_GET |            \
-     1u << SL_STORE_DEL | 1u << SL_STORE_SIZE | 1u << SL_STORE_STAT)
+     1u << SL_STORE_DEL | 1u << SL_STORE_SIZE | 1u << SL_STORE_STAT |          \
+     1u << SL_STORE_RENAME | 1u << SL_STORE_TAG_RENAME)
 /* Methods of the store that always answer into the side chunk, by bit. */
 #define ALWAYS_ASIDE                                                           \
     (1u << SL_STORE_STAT | 1u << SL_STORE_LIST | 1u << SL_STORE_TAGS |         \
@@ -165,6 +166,8 @@ static int64_t side_bytes(const struct sl_cell *c)
     }
     if (is_put(c) && (c->flags & SL_F_LIST))
         return SL_SIDE_BYTES;
+    if (c->method == SL_STORE_RENAME)
+        return SL_SIDE_LIST + (int64_t)sizeof(struct sl_rename);
     if (c->method == SL_STORE_QUERY)
         return c->size < SL_SIDE_BYTES ? (int64_t)c->size : SL_SIDE_BYTES;
     if ((NAMED >> c->method & 1u) && (c->flags & SL_F_SIDE))
@@ -224,6 +227,17 @@ static int check_put(struct sl_task *t)
     return 0;
 }
 
+static int check_rename(const struct sl_task *t)
+{
+    struct sl_rename r;
+    memcpy(&r, t->side + SL_SIDE_LIST, sizeof(r));
+    if (r.len == 0)
+        return SL_ENONAME;
+    if (r.len > SL_NAME_MAX)
+        return SL_ENAMETOOLONG;
+    return memchr(r.name, 0, r.len) ? SL_EBADNAME : 0;
+}
+
 /* A task of the store, or of a user's pool. */
 static int check_content(struct sl_task *t)
 {
@@ -240,6 +254,8 @@ static int check_content(struct sl_task *t)
         rc = check_name(t);
     if (!rc && c->method == SL_STORE_PUT)
         rc = check_put(t);
+    if (!rc && c->method == SL_STORE_RENAME)
+        rc = check_rename(t);
     if (c->method == SL_STORE_QUERY && (!c->size || c->size > SL_PATTERN_MAX))
         rc = SL_EPATTERN;
     return rc;
@@ -323,7 +339,7 @@ void task_serve(struct sl_task *t)
     const struct sl_cell *c = &t->cell;
     int aside = c->pool == SL_POOL_ADMIN && c->method == SL_ADMIN_LIST;
     if (c->pool == SL_POOL_STORE)
-        aside = answers_aside(c);
+        aside = answers_aside(c) && c->method != SL_STORE_STAT;
     int rc = aside ? call_aside(t) : call_method(t);
     if (rc != TASK_LATER)
         task_finish(t, rc);

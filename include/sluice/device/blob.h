@@ -202,6 +202,45 @@ SL_FN struct sl_future slb_begin_named(const struct sl_dev *d, int form,
     return slb_launch(&g, f);
 }
 
+/** Gives the blob of `k` the key `to`; flags: SL_F_REPLACE. */
+SL_FN struct sl_future slb_begin_rename(const struct sl_dev *d, int form,
+                                        const struct sl_key *k,
+                                        const struct sl_key *to, uint32_t flags)
+{
+    struct slg g = slg_make(form);
+    struct sl_future f = slb_future(0);
+    struct slm_request q;
+    int rc = slb_check_name(k->len);
+    struct slm_prep p = slb_prep(rc ? rc : slb_check_name(to->len));
+    struct slb_need need;
+    need.side = 1;
+    need.listed = 0;
+    need.klass = 0;
+    struct slb_place at = slb_prepare(d, &g, &p, need);
+    if (at.rc)
+        return slb_future(at.rc);
+    uint8_t *r = d->arena + at.side + SL_SIDE_LIST; /* struct sl_rename */
+    slb_write_name(d, &g, at.side, k);
+    slc_copy(&g, r + 16, (const uint8_t *)to->name, to->len, 1);
+    if (g.rank == 0) {
+        struct slp_v16 head;
+        head.a = to->tag;
+        head.b = to->len;
+        slp_stv(r, head);
+    }
+    slg_sync(&g);
+    slm_request_init(&q, SL_POOL_STORE, SL_STORE_RENAME);
+    q.flags = (uint16_t)(flags & SL_F_REPLACE);
+    if (g.rank == 0) {
+        slb_address(d, k, &q);
+        q.side = at.side;
+        f.slot = p.slot;
+        f.seq = slm_submit(d, p.slot, &q);
+    }
+    f.kind = q.kind;
+    return slb_launch(&g, f);
+}
+
 /** What travels in a side chunk beside the name, and what comes back in it. */
 struct slb_aside {
     const void *in; /* null: nothing, or the name when it is long */

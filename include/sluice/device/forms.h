@@ -90,6 +90,23 @@ SL_FN int slf_del(const struct sl_dev *d, int form, const struct sl_key *k)
     return slb_finish_now(d, form, &f);
 }
 
+/** A new name, for the tag `id`. */
+SL_FN struct sl_future slf_tag_rename(const struct sl_dev *d, int form,
+                                      uint64_t id, struct sl_key name)
+{
+    struct slm_request q;
+    slm_request_init(&q, SL_POOL_STORE, SL_STORE_TAG_RENAME);
+    q.offset = id;
+    return slb_begin_named(d, form, &name, &q);
+}
+
+SL_FN int slf_rename(const struct sl_dev *d, int form, const struct sl_key *k,
+                     const struct sl_key *to, uint32_t flags)
+{
+    struct sl_future f = slb_begin_rename(d, form, k, to, flags);
+    return slb_finish_now(d, form, &f);
+}
+
 #define SL_FORMS(F, FORM)                                                      \
     SL_FN int sl_noop_##F(const struct sl_dev *d, uint32_t lane)               \
     {                                                                          \
@@ -147,6 +164,18 @@ SL_FN int slf_del(const struct sl_dev *d, int form, const struct sl_key *k)
     SL_FN int sl_del_##F(const struct sl_dev *d, struct sl_key k)              \
     {                                                                          \
         return slf_del(d, FORM, &k);                                           \
+    }                                                                          \
+    SL_FN int sl_tag_rename_##F(const struct sl_dev *d, uint64_t id,           \
+                                const char *name, uint32_t len)                \
+    {                                                                          \
+        struct sl_future f =                                                   \
+            slf_tag_rename(d, FORM, id, sl_key_make(0, name, len));            \
+        return slb_finish_now(d, FORM, &f);                                    \
+    }                                                                          \
+    SL_FN int sl_rename_##F(const struct sl_dev *d, struct sl_key k,           \
+                            struct sl_key to, uint32_t flags)                  \
+    {                                                                          \
+        return slf_rename(d, FORM, &k, &to, flags);                            \
     }                                                                          \
     SL_FN int sl_task_##F(const struct sl_dev *d, const struct sl_call *c,     \
                           struct sl_result *out)                               \
