@@ -2,6 +2,8 @@
 /* The host API: what a caller passes and gets back. */
 #include "runtime_help.h"
 
+#include <math.h>
+
 #define MIB (UINT64_C(1) << 20)
 
 static struct sl_runtime *rt;
@@ -135,16 +137,19 @@ static void wrong_arguments_are_refused(void **state)
     assert_int_equal(sl_put(rt, tag, "w", 0, NULL, 1, NULL), SL_EINVAL);
     assert_int_equal(sl_put(rt, tag + 1u, "w", 0, "x", 1, NULL), SL_ENOTAG);
     assert_int_equal(sl_tag_find(rt, "nowhere", &id), SL_ENOTAG);
-    o.score = 1.5f;
-    assert_int_equal(sl_put(rt, tag, "w", 0, "x", 1, &o), SL_EINVAL);
-    o.score = -0.5f;
-    assert_int_equal(sl_put(rt, tag, "w", 0, "x", 1, &o), SL_EINVAL);
+    static const float scores[] = {1.5f, -0.5f, -1.001f, 1e30f, NAN, INFINITY};
+    for (unsigned i = 0; i < sizeof(scores) / sizeof(scores[0]); i++) {
+        o.score = scores[i];
+        assert_int_equal(sl_put(rt, tag, "w", 0, "x", 1, &o), SL_ESCORE);
+    }
     o.score = 1.0f;
     o.persist = 1; /* there is no data_dir */
-    assert_int_equal(sl_put(rt, tag, "w", 0, "x", 1, &o), SL_EINVAL);
+    assert_int_equal(sl_put(rt, tag, "w", 0, "x", 1, &o), SL_ENODATADIR);
+    o.persist = 3;
+    assert_int_equal(sl_put(rt, tag, "w", 0, "x", 1, &o), SL_EPERSIST);
     o.persist = 0;
-    o.codec = 1;
-    assert_int_equal(sl_put(rt, tag, "w", 0, "x", 1, &o), SL_EINVAL);
+    o.codec = 255;
+    assert_int_equal(sl_put(rt, tag, "w", 0, "x", 1, &o), SL_ECODEC);
     o.codec = 0;
     o.size = 0;
     assert_int_equal(sl_put(rt, tag, "w", 0, "x", 1, &o), SL_EINVAL);

@@ -55,7 +55,7 @@ static int counter_refuse(struct sl_task *t, void *container)
 {
     (void)t;
     (void)container;
-    return SL_EPERM;
+    return SL_EACCES;
 }
 
 static int (*const counter_methods[])(struct sl_task *, void *) = {
@@ -133,7 +133,7 @@ static void codes_of_a_method_reach_the_caller(void **state)
     uint32_t pool = 0;
     (void)state;
     assert_int_equal(sl_pool_create(rt, "counts", &m, &pool), 0);
-    assert_int_equal(sl_task(rt, pool, 2, 0, "x", 1, NULL), SL_EPERM);
+    assert_int_equal(sl_task(rt, pool, 2, 0, "x", 1, NULL), SL_EACCES);
     assert_int_equal(sl_task(rt, pool, 1, 0, "x", 1, NULL), SL_ENOMETHOD);
     assert_int_equal(sl_task(rt, pool, 3, 0, "x", 1, NULL), SL_ENOMETHOD);
     assert_int_equal(sl_close(rt), 0);

@@ -486,15 +486,15 @@ static void bad_requests_have_their_own_codes(void **state)
     assert_int_equal(sl_size(rt, tag, "none", &size), SL_ENOENT);
     assert_int_equal(sl_del(rt, tag, "none"), SL_ENOENT);
     o.score = 1.5f;
-    assert_int_equal(sl_put(rt, tag, "b", 0, "x", 1, &o), SL_EINVAL);
+    assert_int_equal(sl_put(rt, tag, "b", 0, "x", 1, &o), SL_ESCORE);
     o.score = -1;
     o.persist = 1; /* no data directory */
-    assert_int_equal(sl_put(rt, tag, "b", 0, "x", 1, &o), SL_EINVAL);
+    assert_int_equal(sl_put(rt, tag, "b", 0, "x", 1, &o), SL_ENODATADIR);
     o.persist = 3;
-    assert_int_equal(sl_put(rt, tag, "b", 0, "x", 1, &o), SL_EINVAL);
+    assert_int_equal(sl_put(rt, tag, "b", 0, "x", 1, &o), SL_EPERSIST);
     o.persist = 0;
-    o.codec = 4;
-    assert_int_equal(sl_put(rt, tag, "b", 0, "x", 1, &o), SL_EINVAL);
+    o.codec = 255;
+    assert_int_equal(sl_put(rt, tag, "b", 0, "x", 1, &o), SL_ECODEC);
     assert_int_equal(sl_close(rt), 0);
 }
 

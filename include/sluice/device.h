@@ -148,13 +148,17 @@ struct sl_future {
  *   int sl_put_F(d, key, offset, data, size, how)
  *   int sl_get_F(d, key, offset, data, size)
  *   int sl_size_F(d, key, &size)
+ *   int sl_stat_F(d, key, &stat)                one struct for all callers
  *   int sl_del_F(d, key)
  *   int sl_rename_F(d, key, newkey, flags)      flags: SL_F_REPLACE
  *   int sl_noop_F(d, lane)
  *   int sl_task_F(d, &call, &result)            a method of any pool
  *   struct sl_future sl_put_begin_F(...), sl_get_begin_F(...),
- *                    sl_task_begin_F(...)
- *   int sl_wait_F(d, &future, until)  0 or the code; SL_EAGAIN after a test
+ *                    sl_task_begin_F(...), sl_tag_begin_F(d, name, len),
+ *                    sl_size_begin_F(d, key), sl_del_begin_F(d, key),
+ *                    sl_stat_begin_F(d, key, &stat),
+ *                    sl_rename_begin_F(d, key, newkey, flags)
+ *   int sl_wait_F(d, &future, until)  0 or the code, then future.result; SL_EAGAIN after a test
  *   void sl_abandon_F(d, &future)
  */
 #include "device/forms.h"

@@ -150,8 +150,8 @@ SL_API int sl_tag_rename(struct sl_runtime *rt, uint64_t tag,
  * readers see all of it or nothing. SL_ENOTAG, SL_ENONAME, SL_ENAMETOOLONG,
  * SL_EOVERFLOW (it ends above SL_BLOB_MAX), SL_EFBIG (size > SL_IO_MAX),
  * SL_ENOSPC (nothing changed),
- * SL_EINVAL (score, persist level without data_dir, codec), SL_ETIMEDOUT,
- * SL_EDEAD.
+ * SL_ESCORE, SL_EPERSIST, SL_ENODATADIR (a level without a directory), SL_ECODEC,
+ * SL_ETIMEDOUT, SL_EDEAD.
  *
  * The bytes travel through the arena, all at once: a put needs `size` bytes of
  * it, in whole MiB above 1 MiB, that neither blobs of the pinned tier nor other
@@ -321,8 +321,8 @@ struct sl_fsck_opts {
 
 struct sl_fsck_report {
     uint64_t tags, blobs, extents;
-    uint64_t bytes;  /* of blobs that are in extents */
-    uint64_t stored; /* that they take of the data file */
+    uint64_t bytes;       /* of blobs that are in extents */
+    uint64_t stored;      /* that they take of the data file */
     uint64_t file, free;  /* bytes of the data file, and of it not in use */
     uint64_t log_changes; /* in the log, and not dropped */
     uint64_t log_dropped; /* their bytes did not reach the disk: a power cut */
@@ -352,6 +352,34 @@ SL_API int sl_put_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
 SL_API int sl_get_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
                         uint64_t offset, void *data, uint64_t size,
                         struct sl_op **out);
+/**
+ * The other calls as futures: each is the call of its name without `_begin`.
+ * What they answer is written to where their pointers say (null: not wanted),
+ * when the future has ended with 0 and not before; names and options are not
+ * used any more when they return.
+ */
+SL_API int sl_tag_begin(struct sl_runtime *rt, const char *name, uint64_t *tag,
+                        struct sl_op **out);
+SL_API int sl_tag_find_begin(struct sl_runtime *rt, const char *name,
+                             uint64_t *tag, struct sl_op **out);
+SL_API int sl_tag_size_begin(struct sl_runtime *rt, uint64_t tag,
+                             uint64_t *bytes, uint64_t *blobs,
+                             struct sl_op **out);
+SL_API int sl_tag_rename_begin(struct sl_runtime *rt, uint64_t tag,
+                               const char *newname, struct sl_op **out);
+SL_API int sl_tag_del_begin(struct sl_runtime *rt, uint64_t tag,
+                            struct sl_op **out);
+SL_API int sl_size_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
+                         uint64_t *size, struct sl_op **out);
+SL_API int sl_stat_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
+                         struct sl_stat *stat, struct sl_op **out);
+SL_API int sl_del_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
+                        struct sl_op **out);
+SL_API int sl_rename_begin(struct sl_runtime *rt, uint64_t tag,
+                           const char *name, uint64_t newtag,
+                           const char *newname, uint32_t flags,
+                           struct sl_op **out);
+SL_API int sl_flush_begin(struct sl_runtime *rt, struct sl_op **out);
 /** SL_EAGAIN: not yet. Any other code is the result; *op is freed and null. */
 SL_API int sl_test(struct sl_op **op);
 /** SL_ETIMEDOUT: not yet, the future stays valid. */

@@ -15,7 +15,6 @@
 
 /* X(name, magnitude, text). SL_EAGAIN always means: nothing was done. */
 #define SL_STATUS_LIST(X)                                                      \
-    X(SL_EPERM, 1, "operation not permitted")                                  \
     X(SL_ENOENT, 2, "no such blob")                                            \
     X(SL_EIO, 5, "input/output error")                                         \
     X(SL_EAGAIN, 11, "try again, nothing was done")                            \
@@ -64,7 +63,9 @@
     X(SL_EFRAME, 283, "not a valid LZ4 frame")                                 \
     X(SL_EBLOCK, 284, "damaged LZ4 block")                                     \
     X(SL_ETRUNCATED, 285, "input ends early")                                  \
-    X(SL_EDICT, 286, "frame needs a dictionary")
+    X(SL_EDICT, 286, "frame needs a dictionary")                               \
+    X(SL_EPERSIST, 287, "persistence level is not 0, 1 or 2")                  \
+    X(SL_ENODATADIR, 288, "nothing outlives this process, it has no data_dir")
 
 enum sl_status {
     SL_OK = 0,

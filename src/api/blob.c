@@ -48,7 +48,7 @@ static int put_score(float score, uint16_t *out)
         return 0;
     }
     if (!(score >= 0.0f && score <= 1.0f)) /* NaN too */
-        return SL_EINVAL;
+        return SL_ESCORE;
     *out = (uint16_t)lroundf(score * (float)SL_SCORE_ONE);
     return 0;
 }
@@ -58,10 +58,12 @@ static int put_opts(const struct sl_runtime *rt, const struct sl_put_opts *o,
 {
     if (o->size != sizeof(*o) || (o->flags & ~(uint32_t)SL_F_REPLACE))
         return SL_EINVAL;
-    if (o->persist > 2u || o->codec)
-        return SL_EINVAL;
+    if (o->persist > 2u)
+        return SL_EPERSIST;
+    if (o->codec)
+        return SL_ECODEC;
     if (o->persist && !rt->config.data_dir)
-        return SL_EINVAL;
+        return SL_ENODATADIR;
     q->flags = (uint16_t)o->flags;
     q->persist = o->persist;
     q->context = o->context;

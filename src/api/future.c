@@ -10,12 +10,24 @@
 struct sl_op {
     struct sl_runtime *rt; /* referenced: the op may outlive sl_close */
     int is_get;
-    struct sl_future put;
+    struct sl_future put; /* a put, or any call of one task */
+    uint64_t *answer[2];  /* where the task's results go; null: nowhere */
     struct get_run get;
     char name[SL_NAME_MAX + 1u];
 };
 
 /* ---- begin ---- */
+
+static struct sl_op *op_alloc(struct sl_runtime *rt)
+{
+    struct sl_op *op = calloc(1, sizeof(*op));
+    if (!op)
+        return NULL;
+    op->rt = rt;
+    /* Relaxed: the caller's own right to use rt keeps it there meanwhile. */
+    __atomic_fetch_add(&rt->refs, 1u, __ATOMIC_RELAXED);
+    return op;
+}
 
 static int op_new(struct sl_runtime *rt, uint64_t tag, const char *name,
                   struct sl_op **out, struct sl_key *key)
@@ -24,14 +36,11 @@ static int op_new(struct sl_runtime *rt, uint64_t tag, const char *name,
     int rc = rt && out ? host_key(tag, name, key) : SL_EINVAL;
     if (rc)
         return rc;
-    op = calloc(1, sizeof(*op));
+    op = op_alloc(rt);
     if (!op)
         return SL_ENOMEM;
     memcpy(op->name, name, key->len);
     key->name = op->name;
-    op->rt = rt;
-    /* Relaxed: the caller's own right to use rt keeps it there meanwhile. */
-    __atomic_fetch_add(&rt->refs, 1u, __ATOMIC_RELAXED);
     *out = op;
     return 0;
 }
@@ -107,6 +116,34 @@ undo:
     return rc;
 }
 
+int host_begin(struct sl_runtime *rt, struct host_call *c, struct sl_op **out)
+{
+    const struct sl_dev *d;
+    struct sl_op *op;
+    int rc = SL_EDEAD;
+    if (!rt || !out)
+        return SL_EINVAL;
+    op = op_alloc(rt);
+    if (!op)
+        return SL_ENOMEM;
+    d = host_enter(rt);
+    if (d) {
+        op->put = c->start(d, c);
+        if (!op->put.live && host_again(d, op->put.code))
+            op->put = c->start(d, c);
+        op->put.want = 1;
+        op->answer[0] = c->answer[0];
+        op->answer[1] = c->answer[1];
+        rc = op->put.code;
+        host_leave(rt);
+    }
+    if (rc)
+        op_free(op);
+    else
+        *out = op;
+    return rc;
+}
+
 /* ---- test and wait ---- */
 
 /* The result, or SL_EAGAIN: not yet. */
@@ -127,6 +164,9 @@ static int op_step(struct sl_op **op, struct sl_until u)
         host_leave(o->rt);
     if (live)
         return SL_EAGAIN;
+    for (unsigned i = 0; i < 2u && !rc; i++)
+        if (o->answer[i])
+            *o->answer[i] = o->put.result.v[i];
     op_free(o);
     *op = NULL;
     return rc;

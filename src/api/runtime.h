@@ -108,6 +108,18 @@ int host_ask(struct sl_runtime *rt, struct slm_request *q,
              const struct sl_key *k, const struct slb_aside *a,
              struct sl_result *res);
 
+/** A call of one task, to be begun. */
+struct host_call {
+    struct sl_future (*start)(const struct sl_dev *d, struct host_call *c);
+    struct slm_request q;
+    struct sl_key key, to;
+    uint32_t flags;
+    struct slb_aside aside;
+    uint64_t *answer[2];
+};
+/** Begins it as a future. */
+int host_begin(struct sl_runtime *rt, struct host_call *c, struct sl_op **out);
+
 /** A page of names of one container: LIST, TAGS or QUERY. */
 struct page_ask {
     uint32_t method, container, flags;

@@ -37,11 +37,13 @@ static int put_check(const struct shard *sh, const struct sl_task *t)
     if (c->offset > SL_BLOB_MAX || c->size > SL_BLOB_MAX - c->offset)
         return SL_EOVERFLOW;
     if (c->score != SL_SCORE_AUTO && c->score > SL_SCORE_ONE)
-        return SL_EINVAL;
-    if (c->persist > 2u || c->codec != 0)
-        return SL_EINVAL;
+        return SL_ESCORE;
+    if (c->persist > 2u)
+        return SL_EPERSIST;
+    if (c->codec != 0)
+        return SL_ECODEC;
     if (c->persist && !sh->store->meta)
-        return SL_EINVAL; /* nothing here outlives the process */
+        return SL_ENODATADIR;
     if (c->size == 0 || (c->flags & (SL_F_INLINE | SL_F_LIST)))
         return 0;
     if (!chunk_is_lent(sh->store->config.arena, c->chunk, t->channel->id,

@@ -191,6 +191,13 @@ SL_FN struct sl_call check_task(const struct check_op *op)
             return sl_size_##F(d, check_key(op), &r->v[0]);                    \
         case CHECK_DEL:                                                        \
             return sl_del_##F(d, check_key(op));                               \
+        case CHECK_RENAME:                                                     \
+            return sl_rename_##F(                                              \
+                d, check_key(op),                                              \
+                sl_key_make(op->offset ? op->offset : op->tag, "renamed", 7),  \
+                op->replace);                                                  \
+        case CHECK_STAT:                                                       \
+            return sl_stat_##F(d, check_key(op), (struct sl_stat *)data);      \
         case CHECK_TASK:                                                       \
             return sl_task_##F(d, &c, r);                                      \
         default:                                                               \

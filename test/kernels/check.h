@@ -57,6 +57,8 @@ enum check_kind {
     CHECK_GET_WAIT,
     CHECK_SIZE,
     CHECK_DEL,
+    CHECK_RENAME, /* to "renamed"; tag `offset`, 0: the same */
+    CHECK_STAT,   /* into `data_at` */
     CHECK_TASK
 };
 

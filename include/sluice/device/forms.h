@@ -39,14 +39,23 @@ SL_FN int slf_noop(const struct sl_dev *d, int form, uint32_t lane)
     return slb_finish_now(d, form, &f);
 }
 
-SL_FN int slf_tag(const struct sl_dev *d, int form, struct sl_key k,
-                  uint32_t flags, uint64_t *tag)
+/** A request on a name, of which all is in its key and flags. */
+SL_FN struct sl_future slf_named(const struct sl_dev *d, int form,
+                                 uint32_t method, uint32_t flags,
+                                 struct sl_key k)
 {
     struct slm_request q;
-    slm_request_init(&q, SL_POOL_STORE, SL_STORE_TAG);
+    slm_request_init(&q, SL_POOL_STORE, method);
     q.flags = (uint16_t)flags;
     struct sl_future f = slb_begin_named(d, form, &k, &q);
     f.want = 1;
+    return f;
+}
+
+SL_FN int slf_tag(const struct sl_dev *d, int form, struct sl_key k,
+                  uint32_t flags, uint64_t *tag)
+{
+    struct sl_future f = slf_named(d, form, SL_STORE_TAG, flags, k);
     int rc = slb_finish_now(d, form, &f);
     if (rc == 0)
         *tag = f.result.v[0];
@@ -72,10 +81,7 @@ SL_FN struct sl_future slf_put(const struct sl_dev *d, int form,
 SL_FN int slf_size(const struct sl_dev *d, int form, const struct sl_key *k,
                    uint64_t *size)
 {
-    struct slm_request q;
-    slm_request_init(&q, SL_POOL_STORE, SL_STORE_SIZE);
-    struct sl_future f = slb_begin_named(d, form, k, &q);
-    f.want = 1;
+    struct sl_future f = slf_named(d, form, SL_STORE_SIZE, 0, *k);
     int rc = slb_finish_now(d, form, &f);
     if (rc == 0)
         *size = f.result.v[0];
@@ -84,10 +90,21 @@ SL_FN int slf_size(const struct sl_dev *d, int form, const struct sl_key *k,
 
 SL_FN int slf_del(const struct sl_dev *d, int form, const struct sl_key *k)
 {
-    struct slm_request q;
-    slm_request_init(&q, SL_POOL_STORE, SL_STORE_DEL);
-    struct sl_future f = slb_begin_named(d, form, k, &q);
+    struct sl_future f = slf_named(d, form, SL_STORE_DEL, 0, *k);
     return slb_finish_now(d, form, &f);
+}
+
+SL_FN struct sl_future slf_stat(const struct sl_dev *d, int form,
+                                const struct sl_key *k, struct sl_stat *out)
+{
+    struct slm_request q;
+    struct slb_aside a;
+    slm_request_init(&q, SL_POOL_STORE, SL_STORE_STAT);
+    a.in = 0;
+    a.in_bytes = 0;
+    a.out = out;
+    a.out_bytes = sizeof(*out);
+    return slb_begin_aside(d, form, k, &q, &a);
 }
 
 /** A new name, for the tag `id`. */
@@ -164,6 +181,28 @@ SL_FN int slf_rename(const struct sl_dev *d, int form, const struct sl_key *k,
     SL_FN int sl_del_##F(const struct sl_dev *d, struct sl_key k)              \
     {                                                                          \
         return slf_del(d, FORM, &k);                                           \
+    }                                                                          \
+    SL_FN struct sl_future sl_tag_begin_##F(const struct sl_dev *d,            \
+                                            const char *name, uint32_t len) {  \
+        return slf_named(d, FORM, SL_STORE_TAG, 0, sl_key_make(0, name, len)); \
+    } SL_FN struct sl_future sl_size_begin_##F(const struct sl_dev *d,         \
+                                               struct sl_key k) {              \
+        return slf_named(d, FORM, SL_STORE_SIZE, 0, k);                        \
+    } SL_FN struct sl_future sl_del_begin_##F(const struct sl_dev *d,          \
+                                              struct sl_key k) {               \
+        return slf_named(d, FORM, SL_STORE_DEL, 0, k);                         \
+    } SL_FN struct sl_future sl_rename_begin_##F(                              \
+        const struct sl_dev *d, struct sl_key k, struct sl_key to,             \
+        uint32_t flags) {                                                      \
+        return slb_begin_rename(d, FORM, &k, &to, flags);                      \
+    } SL_FN struct sl_future sl_stat_begin_##F(                                \
+        const struct sl_dev *d, struct sl_key k, struct sl_stat *out) {        \
+        return slf_stat(d, FORM, &k, out);                                     \
+    } SL_FN int sl_stat_##F(const struct sl_dev *d, struct sl_key k,           \
+                            struct sl_stat *out)                               \
+    {                                                                          \
+        struct sl_future f = slf_stat(d, FORM, &k, out);                       \
+        return slb_finish_now(d, FORM, &f);                                    \
     }                                                                          \
     SL_FN int sl_tag_rename_##F(const struct sl_dev *d, uint64_t id,           \
                                 const char *name, uint32_t len)                \

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Futures of the calls that are one task, and errors that come at once. */
+#include "runtime_help.h"
+
+static struct sl_runtime *rt;
+
+static int open_runtime(void **state)
+{
+    struct sl_config c = runtime_config();
+    (void)state;
+    c.lanes = 3;
+    c.depth = 64;
+    return sl_open(&c, &rt);
+}
+
+static int close_runtime(void **state)
+{
+    (void)state;
+    return sl_close(rt);
+}
+
+/* Waits for one that has begun. */
+static int end(struct sl_op *op)
+{
+    int rc = sl_wait(&op, LONG_NS);
+    assert_null(op);
+    return rc;
+}
+
+static void each_call_has_a_future(void **state)
+{
+    struct sl_op *op;
+    struct sl_stat st;
+    uint64_t tag = 0, found = 0, size = 0, blobs = 0;
+    (void)state;
+    assert_int_equal(sl_tag_begin(rt, "futures", &tag, &op), 0);
+    assert_int_equal(end(op), 0);
+    assert_int_not_equal(tag, 0);
+    assert_int_equal(sl_tag_find_begin(rt, "futures", &found, &op), 0);
+    assert_int_equal(end(op), 0);
+    assert_int_equal(found, tag);
+    assert_int_equal(sl_put(rt, tag, "a", 0, "12345", 5, NULL), 0);
+    assert_int_equal(sl_size_begin(rt, tag, "a", &size, &op), 0);
+    assert_int_equal(end(op), 0);
+    assert_int_equal(size, 5);
+    assert_int_equal(sl_stat_begin(rt, tag, "a", &st, &op), 0);
+    assert_int_equal(end(op), 0);
+    assert_int_equal(st.size, 5);
+    assert_int_equal(st.version, 1);
+    assert_int_equal(sl_rename_begin(rt, tag, "a", tag, "b", 0, &op), 0);
+    assert_int_equal(end(op), 0);
+    assert_int_equal(sl_tag_size_begin(rt, tag, &size, &blobs, &op), 0);
+    assert_int_equal(end(op), 0);
+    assert_int_equal(size, 5);
+    assert_int_equal(blobs, 1);
+    assert_int_equal(sl_tag_size_begin(rt, tag, NULL, NULL, &op), 0);
+    assert_int_equal(end(op), 0);
+    assert_int_equal(sl_flush_begin(rt, &op), 0);
+    assert_int_equal(end(op), 0);
+    assert_int_equal(sl_del_begin(rt, tag, "b", &op), 0);
+    assert_int_equal(end(op), 0);
+    assert_int_equal(sl_tag_rename_begin(rt, tag, "past", &op), 0);
+    assert_int_equal(end(op), 0);
+    assert_int_equal(sl_tag_del_begin(rt, tag, &op), 0);
+    assert_int_equal(end(op), 0);
+    assert_int_equal(sl_tag_find(rt, "past", &found), SL_ENOTAG);
+}
+
+static void results_that_are_errors_leave_the_answer_alone(void **state)
+{
+    struct sl_op *op;
+    struct sl_stat st;
+    uint64_t tag, value = 77;
+    (void)state;
+    assert_int_equal(sl_tag(rt, "errors", &tag), 0);
+    memset(&st, 7, sizeof(st));
+    assert_int_equal(sl_size_begin(rt, tag, "none", &value, &op), 0);
+    assert_int_equal(end(op), SL_ENOENT);
+    assert_int_equal(sl_tag_find_begin(rt, "none", &value, &op), 0);
+    assert_int_equal(end(op), SL_ENOTAG);
+    assert_int_equal(sl_tag_size_begin(rt, 1, &value, NULL, &op), 0);
+    assert_int_equal(end(op), SL_ENOTAG);
+    assert_int_equal(sl_stat_begin(rt, tag, "none", &st, &op), 0);
+    assert_int_equal(end(op), SL_ENOENT);
+    assert_int_equal(sl_rename_begin(rt, tag, "none", tag, "b", 0, &op), 0);
+    assert_int_equal(end(op), SL_ENOENT);
+    assert_int_equal(value, 77);
+    assert_int_equal(st.size, UINT64_C(0x0707070707070707));
+}
+
+static void wrong_arguments_begin_nothing(void **state)
+{
+    struct sl_op *op = NULL;
+    struct sl_stat st;
+    uint64_t v;
+    (void)state;
+    assert_int_equal(sl_tag_begin(rt, "", &v, &op), SL_ENONAME);
+    assert_int_equal(sl_tag_begin(NULL, "x", &v, &op), SL_EINVAL);
+    assert_int_equal(sl_size_begin(rt, 1, NULL, &v, &op), SL_EINVAL);
+    assert_int_equal(sl_del_begin(rt, 1, "x", NULL), SL_EINVAL);
+    assert_int_equal(sl_stat_begin(rt, 1, "x", NULL, &op), SL_EINVAL);
+    assert_int_equal(sl_stat_begin(rt, 1, "", &st, &op), SL_ENONAME);
+    assert_int_equal(sl_rename_begin(rt, 1, "x", 1, "", 0, &op), SL_ENONAME);
+    assert_int_equal(sl_rename_begin(rt, 1, "x", 1, "y", 2, &op), SL_EINVAL);
+    assert_int_equal(sl_flush_begin(NULL, &op), SL_EINVAL);
+    assert_null(op);
+}
+
+#define MANY 40u
+
+static void many_are_waited_for_in_any_order(void **state)
+{
+    struct sl_op *ops[MANY];
+    uint64_t tag, sizes[MANY] = {0};
+    char name[16];
+    unsigned ended = 0;
+    (void)state;
+    assert_int_equal(sl_tag(rt, "many", &tag), 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(name, sizeof(name), "m%u", i);
+        assert_int_equal(sl_put(rt, tag, name, 0, name, i % 3u + 1u, NULL), 0);
+        assert_int_equal(sl_size_begin(rt, tag, name, &sizes[i], &ops[i]), 0);
+    }
+    for (; ended < MANY; ended++) {
+        size_t which = MANY;
+        assert_int_equal(sl_wait_any(ops, MANY, LONG_NS, &which), 0);
+        assert_int_equal(sizes[which], which % 3u + 1u);
+        assert_null(ops[which]);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(name, sizeof(name), "m%u", i);
+        assert_int_equal(sl_del_begin(rt, tag, name, &ops[i]), 0);
+        sl_cancel(&ops[i]);
+        assert_null(ops[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_call_has_a_future),
+        cmocka_unit_test(results_that_are_errors_leave_the_answer_alone),
+        cmocka_unit_test(wrong_arguments_begin_nothing),
+        cmocka_unit_test(many_are_waited_for_in_any_order),
+    };
+    return cmocka_run_group_tests(tests, open_runtime, close_runtime);
+}
