@@ -19,6 +19,9 @@
  *   uint32_t slp_lanes(void)    mask of the lanes this warp was started with
  *   uint32_t slp_ballot(uint32_t mask, int pred)
  *   uint32_t slp_shfl(uint32_t mask, uint32_t v, uint32_t src)
+ *   uint32_t slp_shfl_up(uint32_t mask, uint32_t v, uint32_t d)
+ *                               lane - d's value, the own one below lane d
+ *   int slp_any(uint32_t mask, int pred)
  *   void slp_syncwarp(uint32_t mask)
  *   void slp_syncblock(void)    all live threads of the block
  *
@@ -46,6 +49,21 @@
  *   uint64_t slp_now(void)          nanoseconds, monotonic; may be slow
  *   uint64_t slp_ticks(void)        cheap, some steady unit; for differences
  *                                   taken by one thread
+ *
+ * Arithmetic, and shared memory of the block:
+ *   uint32_t slp_popc(uint32_t v)                  bits that are set
+ *   uint32_t slp_top(uint32_t v)                   highest one; v is not 0
+ *   uint32_t slp_zeros(uint32_t v)                 below the lowest; 32 of 0
+ *   uint32_t slp_funnel(uint32_t low, uint32_t high, uint32_t bits)
+ *                               high:low shifted right by bits mod 32
+ *   void slp_mark(uint32_t *shared, uint32_t v)    or, relaxed
+ *   uint32_t slp_load_any(const uint16_t *shared)
+ *   void slp_store_any(uint16_t *shared, uint16_t v)
+ *                               relaxed: of lanes that store to one place at
+ *                               once, any one wins
+ *   void slp_fetch16(void *shared, const void *p)  copies 16 bytes, aligned 16,
+ *                               from device memory; done after
+ *   void slp_fetched(void)      the fetches of this lane
  *
  * On the host these run in plain threads too: a plain thread is a warp of one
  * lane and a block of one thread.

@@ -94,6 +94,41 @@ SL_FN uint32_t slp_shfl(uint32_t mask, uint32_t v, uint32_t src)
     return __shfl_sync(mask, v, (int)src);
 }
 
+SL_FN uint32_t slp_shfl_up(uint32_t mask, uint32_t v, uint32_t d)
+{
+    return __shfl_up_sync(mask, v, d);
+}
+
+SL_FN int slp_any(uint32_t mask, int pred)
+{
+    return __any_sync(mask, pred);
+}
+
+SL_FN uint32_t slp_popc(uint32_t v)
+{
+    return (uint32_t)__popc((int)v);
+}
+
+SL_FN uint32_t slp_top(uint32_t v)
+{
+    return 31u - (uint32_t)__clz((int)v);
+}
+
+SL_FN uint32_t slp_zeros(uint32_t v)
+{
+    return (uint32_t)__clz((int)__brev(v));
+}
+
+SL_FN uint32_t slp_funnel(uint32_t low, uint32_t high, uint32_t bits)
+{
+    return __funnelshift_r(low, high, bits);
+}
+
+SL_FN void slp_mark(uint32_t *shared, uint32_t v)
+{
+    atomicOr(shared, v);
+}
+
 SL_FN void slp_syncwarp(uint32_t mask)
 {
     __syncwarp(mask);
@@ -133,6 +168,47 @@ SL_FN uint32_t slp_shfl(uint32_t mask, uint32_t v, uint32_t src)
     return got;
 }
 
+SL_FN uint32_t slp_shfl_up(uint32_t mask, uint32_t v, uint32_t d)
+{
+    uint32_t got;
+    asm volatile("shfl.sync.up.b32 %0, %1, %2, 0, %3;"
+                 : "=r"(got)
+                 : "r"(v), "r"(d), "r"(mask)
+                 : "memory");
+    return got;
+}
+
+SL_FN int slp_any(uint32_t mask, int pred)
+{
+    return slp_ballot(mask, pred) != 0;
+}
+
+SL_FN uint32_t slp_popc(uint32_t v)
+{
+    return (uint32_t)__builtin_popcount(v);
+}
+
+SL_FN uint32_t slp_top(uint32_t v)
+{
+    return 31u - (uint32_t)__builtin_clz(v);
+}
+
+SL_FN uint32_t slp_zeros(uint32_t v)
+{
+    return v ? (uint32_t)__builtin_ctz(v) : 32u;
+}
+
+SL_FN uint32_t slp_funnel(uint32_t low, uint32_t high, uint32_t bits)
+{
+    return (uint32_t)((((uint64_t)high << 32) | low) >> (bits & 31u));
+}
+
+SL_FN void slp_mark(uint32_t *shared, uint32_t v)
+{
+    asm volatile("red.relaxed.cta.or.b32 [%0], %1;" ::"l"(shared), "r"(v)
+                 : "memory");
+}
+
 SL_FN void slp_syncwarp(uint32_t mask)
 {
     asm volatile("bar.warp.sync %0;" ::"r"(mask) : "memory");
@@ -149,6 +225,41 @@ SL_FN void slp_nanosleep(uint32_t ns)
 }
 
 #endif
+
+/* ---- shared memory ---- */
+
+SL_FN uint32_t slp_load_any(const uint16_t *shared)
+{
+    return *(const volatile uint16_t *)shared;
+}
+
+SL_FN void slp_store_any(uint16_t *shared, uint16_t v)
+{
+    *(volatile uint16_t *)shared = v;
+}
+
+/* Past the registers where the architecture can (8.0 and later). The compiler
+ * may not move accesses of the piece over these: hence the clobbers. */
+SL_FN void slp_fetch16(void *shared, const void *p)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("{ .reg .u64 to, at;\n\t"
+                 "cvta.to.shared.u64 to, %0;\n\t"
+                 "cvta.to.global.u64 at, %1;\n\t"
+                 "cp.async.cg.shared.global [to], [at], 16; }" ::"l"(shared),
+                 "l"(p)
+                 : "memory");
+#else
+    *(struct slp_v16 *)shared = *(const struct slp_v16 *)p;
+#endif
+}
+
+SL_FN void slp_fetched(void)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
 
 /* ---- local memory, device scope ----
  * It is device memory, so these address it as global: a generic atomic tests

@@ -111,6 +111,62 @@ SL_FN uint32_t slp_shfl(uint32_t mask, uint32_t v, uint32_t src)
     return (uint32_t)__builtin_amdgcn_ds_bpermute((int)(from * 4u), (int)v);
 }
 
+SL_FN uint32_t slp_shfl_up(uint32_t mask, uint32_t v, uint32_t d)
+{
+    uint32_t lane = slp_lane();
+    return slp_shfl(mask, v, lane < d ? lane : lane - d);
+}
+
+SL_FN int slp_any(uint32_t mask, int pred)
+{
+    return slp_ballot(mask, pred) != 0;
+}
+
+SL_FN uint32_t slp_popc(uint32_t v)
+{
+    return (uint32_t)__builtin_popcount(v);
+}
+
+SL_FN uint32_t slp_top(uint32_t v)
+{
+    return 31u - (uint32_t)__builtin_clz(v);
+}
+
+SL_FN uint32_t slp_zeros(uint32_t v)
+{
+    return v ? (uint32_t)__builtin_ctz(v) : 32u;
+}
+
+SL_FN uint32_t slp_funnel(uint32_t low, uint32_t high, uint32_t bits)
+{
+    return (uint32_t)((((uint64_t)high << 32) | low) >> (bits & 31u));
+}
+
+SL_FN void slp_mark(uint32_t *shared, uint32_t v)
+{
+    (void)__hip_atomic_fetch_or(shared, v, __ATOMIC_RELAXED,
+                                __HIP_MEMORY_SCOPE_WORKGROUP);
+}
+
+SL_FN uint32_t slp_load_any(const uint16_t *shared)
+{
+    return *(const volatile uint16_t *)shared;
+}
+
+SL_FN void slp_store_any(uint16_t *shared, uint16_t v)
+{
+    *(volatile uint16_t *)shared = v;
+}
+
+SL_FN void slp_fetch16(void *shared, const void *p)
+{
+    *(struct slp_v16 *)shared = *(const struct slp_v16 *)p;
+}
+
+SL_FN void slp_fetched(void)
+{
+}
+
 SL_FN void slp_syncwarp(uint32_t mask)
 {
     (void)mask;

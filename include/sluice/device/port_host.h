@@ -83,6 +83,15 @@ SL_FN uint32_t slp_shfl(uint32_t mask, uint32_t v, uint32_t src)
         return v;
     return sl_host_shfl(mask, v, src);
 }
+SL_FN uint32_t slp_shfl_up(uint32_t mask, uint32_t v, uint32_t d)
+{
+    uint32_t lane = slp_lane();
+    return slp_shfl(mask, v, lane < d ? lane : lane - d);
+}
+SL_FN int slp_any(uint32_t mask, int pred)
+{
+    return slp_ballot(mask, pred) != 0;
+}
 SL_FN void slp_syncwarp(uint32_t mask)
 {
     if (sl_host_self)
@@ -92,6 +101,43 @@ SL_FN void slp_syncblock(void)
 {
     if (sl_host_self)
         sl_host_syncblock();
+}
+
+/* ---- arithmetic and shared memory ---- */
+SL_FN uint32_t slp_popc(uint32_t v)
+{
+    return (uint32_t)__builtin_popcount(v);
+}
+SL_FN uint32_t slp_top(uint32_t v)
+{
+    return 31u - (uint32_t)__builtin_clz(v);
+}
+SL_FN uint32_t slp_zeros(uint32_t v)
+{
+    return v ? (uint32_t)__builtin_ctz(v) : 32u;
+}
+SL_FN uint32_t slp_funnel(uint32_t low, uint32_t high, uint32_t bits)
+{
+    return (uint32_t)((((uint64_t)high << 32) | low) >> (bits & 31u));
+}
+SL_FN void slp_mark(uint32_t *shared, uint32_t v)
+{
+    (void)__atomic_fetch_or(shared, v, __ATOMIC_RELAXED);
+}
+SL_FN uint32_t slp_load_any(const uint16_t *shared)
+{
+    return __atomic_load_n(shared, __ATOMIC_RELAXED);
+}
+SL_FN void slp_store_any(uint16_t *shared, uint16_t v)
+{
+    __atomic_store_n(shared, v, __ATOMIC_RELAXED);
+}
+SL_FN void slp_fetch16(void *shared, const void *p)
+{
+    __builtin_memcpy(shared, p, 16);
+}
+SL_FN void slp_fetched(void)
+{
 }
 
 /* ---- local memory ---- */

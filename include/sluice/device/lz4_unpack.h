@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * Decompression of one LZ4 block by one warp; the interface is device/lz4.h.
+ *
+ * Three steps, none of which goes from sequence to sequence:
+ *
+ *  1. Where do the tokens lie? A window of the block is cut into 32 zones. Each
+ *     lane guesses where the chain of tokens enters its zone and walks it; what
+ *     leaves a zone corrects the guess of the next, until all agree. A guess is
+ *     a chain whose offsets are all possible, so it is mostly right.
+ *  2. One sequence a lane: lengths, a prefix sum that gives its place in the
+ *     output, and all checks.
+ *  3. The bytes, 32 at a time, as a stream of pieces (lz4_common.h). A source
+ *     that lies among the same 32 bytes is followed from lane to lane.
+ *
+ * A small page is decoded in place: the block lies at the end of the buffer and
+ * the output grows towards it. What remains of a valid block is never longer
+ * than what remains of the output by more than a byte for each 255 and two, so
+ * with SLZ_GAP the bytes that are written never reach those still to be read. A
+ * large page has only the last SLZ_RING bytes in shared memory; the block and
+ * older output are read from where they are.
+ */
+#ifndef SLUICE_DEVICE_LZ4_UNPACK_H
+#define SLUICE_DEVICE_LZ4_UNPACK_H
+
+#include "lz4_common.h"
+
+/* Most bytes of a block over its page: lz4.h, LZ4_compressBound. */
+#define SLZ_EXCESS(size) ((size) / 255u + 16u)
+
+/* Between output and block, in place: 32 positions are read at once. */
+#define SLZ_GAP 32u
+
+/* Output of large pages in shared memory, a power of two; at least what is
+ * written between two flushes twice. */
+#define SLZ_RING 4096u
+#define SLZ_FLUSH 512u
+
+/* With the block's bytes to their own alignment, and 32 positions read behind
+ * the last. */
+#define SLZ_UNPACK_BYTES                                                       \
+    (SL_LZ4_SMALL + SLZ_EXCESS(SL_LZ4_SMALL) + SLZ_GAP + 16u + 32u)
+
+/* Zones: long enough that a guessed chain meets the true one, short enough that
+ * a walk is short; 4 more than a multiple of 8, so that zone starts lie in
+ * different banks. Measured in docs/performance.md. */
+#define SLZ_ZONE_MIN 20u
+#define SLZ_ZONE_MAX 92u
+
+/* Tokens that are found and not decoded yet: a window's, and less than 32 left
+ * over. One zone has at most SLZ_ZONE_MAX / 3 + 1. */
+#define SLZ_TOKENS 416u
+
+struct sl_lz4_unpack {
+    uint8_t buf[SLZ_UNPACK_BYTES] __attribute__((aligned(16)));
+    struct slz_pieces pieces;
+    uint16_t token[SLZ_TOKENS];
+};
+
+/* One warp's work; the same in all lanes but `lane`. */
+struct slz_unpack {
+    struct sl_lz4_unpack *ws;
+    const uint8_t *in; /* the block's bytes are in[.. end) */
+    uint8_t *dst;
+    uint32_t lane;
+    uint32_t end;
+    uint32_t size;    /* of the page */
+    uint32_t op;      /* bytes of output that are decoded */
+    uint32_t flushed; /* of them in dst; large pages */
+    uint32_t n;       /* tokens waiting */
+    uint32_t next;    /* no token that waits lies before; large pages */
+    int large;        /* constant */
+};
+
+/** A sequence as it stands in the block. */
+struct slz_seq {
+    uint32_t from; /* of its literals */
+    uint32_t run;  /* literals */
+    uint32_t off;
+    uint32_t match; /* bytes of the match; 0: none follows */
+    uint32_t next;  /* the token behind it */
+};
+
+/* Adds the bytes that continue a length. Ends at `end` when they do not. */
+SLZ_FN uint32_t slz_length(const uint8_t *in, uint32_t *at, uint32_t end)
+{
+    uint32_t sum = 0, b = 255;
+    while (b == 255u && *at < end) {
+        b = in[(*at)++];
+        sum += b;
+    }
+    return sum;
+}
+
+/* Reads the sequence whose token is at `at`, below `end`, and nothing from
+ * `end` on. With match == 0 it is the last, or damaged: slz_is_last. */
+SLZ_FN struct slz_seq slz_read(const uint8_t *in, uint32_t at, uint32_t end)
+{
+    struct slz_seq s;
+    uint32_t token = in[at];
+    s.from = at + 1u;
+    s.run = token >> 4;
+    if (s.run == SLZ_RUN_MASK)
+        s.run += slz_length(in, &s.from, end);
+    s.off = 0;
+    s.match = 0;
+    s.next = s.from + s.run;
+    if (s.next + 2u < end) {
+        s.off = in[s.next] | (uint32_t)in[s.next + 1u] << 8;
+        s.match = (token & SLZ_RUN_MASK) + SLZ_MIN_MATCH;
+        s.next += 2u;
+        if ((token & SLZ_RUN_MASK) == SLZ_RUN_MASK)
+            s.match += slz_length(in, &s.next, end);
+    }
+    return s;
+}
+
+SLZ_FN int slz_is_last(const struct slz_seq *s, uint32_t end)
+{
+    return s->match == 0 && s->next == end;
+}
+
+/* ---- 1. tokens ---- */
+
+/* A zone, and the chain that one lane believes to pass through it. */
+struct slz_zone {
+    uint32_t begin, end;
+    uint32_t entry; /* first token at or behind `begin` */
+    uint32_t exit;  /* first token at or behind `end`, or the block's end */
+    uint32_t n;     /* tokens in between */
+};
+
+/* Follows the chain from `entry`, and lists it if `list` is not null. A damaged
+ * sequence is found when it is decoded; what follows it does not matter. */
+SLZ_FN void slz_walk(const struct slz_unpack *u, struct slz_zone *z,
+                     uint16_t *list)
+{
+    uint32_t at = z->entry, n = 0;
+    while (at < z->end) {
+        struct slz_seq s = slz_read(u->in, at, u->end);
+        if (list)
+            list[n] = (uint16_t)at;
+        at = s.match || slz_is_last(&s, u->end) ? s.next : z->end;
+        n++;
+    }
+    z->exit = at;
+    z->n = n;
+}
+
+/* Takes the first chain in which each offset is possible, and which does not
+ * leave the zone by its first literals at once: bytes that are no token often
+ * look like one with hundreds of them. */
+SLZ_FN void slz_guess(const struct slz_unpack *u, struct slz_zone *z)
+{
+    uint32_t first = z->begin, at = first, n = 0;
+    while (at < z->end) {
+        struct slz_seq s = slz_read(u->in, at, u->end);
+        int good = s.match && s.off - 1u < u->size && s.next < u->end;
+        if (n == 0 && s.next - at > SLZ_ZONE_MAX)
+            good = 0;
+        if (slz_is_last(&s, u->end))
+            good = 1;
+        n = good ? n + 1u : 0;
+        first += !good;
+        at = good ? s.next : first;
+    }
+    z->entry = first;
+    z->exit = at;
+    z->n = n;
+}
+
+/* Lets what leaves each zone enter the next, until nothing changes. Lane 0's
+ * entry is true, so after i rounds at least i more lanes are right. Zones that
+ * a long run of literals skips take the largest exit before them. */
+SLZ_FN void slz_agree(const struct slz_unpack *u, struct slz_zone *z,
+                      uint32_t entry)
+{
+    for (;;) {
+        uint32_t in = slz_max(z->exit, u->lane);
+        in = slp_shfl_up(SLZ_ALL, in, 1);
+        in = u->lane && in > entry ? in : entry;
+        int wrong = in != z->entry && z->begin < u->end;
+        if (!slp_any(SLZ_ALL, wrong))
+            return;
+        if (wrong) {
+            z->entry = in;
+            slz_walk(u, z, 0);
+        }
+    }
+}
+
+/* Lists the tokens of a window from the token at `at`; gives the first token
+ * that is not listed, or the block's end. */
+SLZ_FN uint32_t slz_tokens(struct slz_unpack *u, uint32_t at)
+{
+    struct slz_zone z;
+    uint32_t size = ((u->end - at + 255u) / 256u) * 8u + 4u;
+    size = size < SLZ_ZONE_MIN ? SLZ_ZONE_MIN : size;
+    size = size > SLZ_ZONE_MAX ? SLZ_ZONE_MAX : size;
+    z.begin = at + u->lane * size;
+    z.begin = z.begin < u->end ? z.begin : u->end;
+    z.end = z.begin + size < u->end ? z.begin + size : u->end;
+    slz_guess(u, &z);
+    slz_agree(u, &z, at);
+    uint32_t sum = slz_sum(z.n, u->lane);
+    /* All lanes up to the last whose tokens fit; lane 0's do. */
+    int fits = u->n + sum <= SLZ_TOKENS;
+    uint32_t last = slp_top(slp_ballot(SLZ_ALL, fits));
+    if (fits)
+        slz_walk(u, &z, u->ws->token + u->n + sum - z.n);
+    u->n += slp_shfl(SLZ_ALL, sum, last);
+    uint32_t exit = slz_max(z.exit, u->lane);
+    slp_syncwarp(SLZ_ALL);
+    return slp_shfl(SLZ_ALL, exit, last);
+}
+
+/* ---- 3. bytes ---- */
+
+/* Sources relative to the first of 32 positions: one that is one of them is
+ * replaced by the source of that lane's byte, until none is. */
+SLZ_FN uint32_t slz_settle(uint32_t from)
+{
+    while (slp_any(SLZ_ALL, from < SLZ_LANES)) {
+        uint32_t next = slp_shfl(SLZ_ALL, from, from);
+        from = from < SLZ_LANES ? next : from;
+    }
+    return from;
+}
+
+/* The byte at `from`, which is below `at` or literal. */
+SLZ_FN uint8_t slz_byte(const struct slz_unpack *u, uint32_t from, uint32_t at)
+{
+    const uint8_t *buf = u->ws->buf;
+    if (!u->large)
+        return buf[from];
+    if (from >= SLZ_ELSEWHERE)
+        return u->in[from - SLZ_ELSEWHERE];
+    if (at + SLZ_LANES - from <= SLZ_RING)
+        return buf[from % SLZ_RING];
+    return u->dst[from];
+}
+
+/* Writes the `n` bytes from `begin` on that the map covers; `*pieces` have
+ * started before. */
+SLZ_FN void slz_write(const struct slz_unpack *u, uint32_t begin, uint32_t n,
+                      uint32_t *pieces)
+{
+    struct sl_lz4_unpack *ws = u->ws;
+    for (uint32_t i = 0; i < n; i += SLZ_LANES) {
+        uint32_t bits = ws->pieces.map[i / 32u], at = begin + i;
+        uint32_t away = slz_away(&ws->pieces, bits, u->lane, pieces);
+        uint32_t from = at + slz_settle(u->lane + away);
+        uint32_t to = at + u->lane;
+        int used = i + u->lane < n;
+        uint8_t v = used ? slz_byte(u, from, at) : (uint8_t)0;
+        if (used)
+            ws->buf[u->large ? to % SLZ_RING : to] = v;
+        slp_syncwarp(SLZ_ALL);
+    }
+}
+
+/* Large pages: moves what is complete of the ring to dst. */
+SLZ_FN void slz_flush_ring(struct slz_unpack *u, uint32_t upto)
+{
+    while (upto - u->flushed >= SLZ_FLUSH) {
+        slz_flush(u->dst + u->flushed, u->ws->buf + u->flushed % SLZ_RING,
+                  SLZ_FLUSH, u->lane);
+        u->flushed += SLZ_FLUSH;
+    }
+    slp_syncwarp(SLZ_ALL);
+}
+
+/* ---- 2. sequences ---- */
+
+/* What is wrong with a sequence that goes from `begin` in the output, if
+ * anything. `len` is all its bytes. */
+SLZ_FN int slz_bad(const struct slz_unpack *u, const struct slz_seq *s,
+                   uint32_t begin, uint32_t len)
+{
+    if (begin + len > u->size)
+        return 1;
+    if (!u->large && begin + len + SLZ_GAP > s->next)
+        return 1;
+    if (s->match == 0)
+        return s->next != u->end;
+    return s->off - 1u >= begin + s->run || s->next >= u->end;
+}
+
+/* The pieces of this lane's sequence: literals, match. */
+SLZ_FN void slz_pieces_add(const struct slz_unpack *u, const struct slz_seq *s,
+                           uint32_t begin)
+{
+    uint32_t *away = u->ws->pieces.away;
+    uint32_t with_run = slp_ballot(SLZ_ALL, s->run != 0);
+    uint32_t i = u->lane + slp_popc(with_run & slz_below(u->lane));
+    if (s->run)
+        away[i++] = s->from - begin + (u->large ? SLZ_ELSEWHERE : 0u);
+    if (s->match)
+        away[i] = 0u - s->off;
+}
+
+/* Decodes k <= 32 sequences, one a lane. 0 or SL_EBLOCK. */
+SLZ_FN int slz_sequences(struct slz_unpack *u, uint32_t first, uint32_t k)
+{
+    struct slz_seq s = {0, 0, 0, 0, 0};
+    uint32_t token = u->ws->token[first + (u->lane < k ? u->lane : 0u)];
+    if (u->large) /* 16 bits are listed; tokens come in ascending order */
+        token = u->next + ((token - u->next) & 0xffffu);
+    if (u->lane < k)
+        s = slz_read(u->in, token, u->end);
+    uint32_t most = u->size + 1u;
+    uint32_t len = s.run + s.match < most ? s.run + s.match : most;
+    uint32_t sum = slz_sum(len, u->lane), begin = u->op + sum - len;
+    if (slp_any(SLZ_ALL, u->lane < k && slz_bad(u, &s, begin, len)))
+        return SL_EBLOCK;
+    uint32_t total = slp_shfl(SLZ_ALL, sum, 31), pieces = 0;
+    slz_pieces_add(u, &s, begin);
+    for (uint32_t i = 0; i < total; i += SLZ_MAP_BYTES) {
+        uint32_t left = total - i;
+        slz_map_clear(&u->ws->pieces, u->lane);
+        if (s.run)
+            slz_map_start(&u->ws->pieces, begin - u->op - i);
+        if (s.match)
+            slz_map_start(&u->ws->pieces, begin + s.run - u->op - i);
+        slp_syncwarp(SLZ_ALL);
+        slz_write(u, u->op + i, left < SLZ_MAP_BYTES ? left : SLZ_MAP_BYTES,
+                  &pieces);
+        if (u->large)
+            slz_flush_ring(
+                u, u->op + i + (left < SLZ_MAP_BYTES ? left : SLZ_MAP_BYTES));
+    }
+    u->op += total;
+    if (u->large)
+        u->next = slp_shfl(SLZ_ALL, token, k - 1u);
+    return 0;
+}
+
+/* Decodes the tokens that wait; unless it is the end, only full warps of them,
+ * and the rest moves to the front. */
+SLZ_FN int slz_drain(struct slz_unpack *u, int all)
+{
+    uint16_t *token = u->ws->token;
+    uint32_t i = 0;
+    while (u->n - i >= (all && u->n > i ? 1u : SLZ_LANES)) {
+        uint32_t k = u->n - i < SLZ_LANES ? u->n - i : SLZ_LANES;
+        int rc = slz_sequences(u, i, k);
+        if (rc)
+            return rc;
+        i += k;
+    }
+    u->n -= i;
+    uint16_t rest = u->lane < u->n ? token[i + u->lane] : (uint16_t)0;
+    slp_syncwarp(SLZ_ALL);
+    if (u->lane < u->n)
+        token[u->lane] = rest;
+    return 0;
+}
+
+SLZ_FN int slz_unpack_block(struct slz_unpack *u, uint32_t at)
+{
+    int rc = 0;
+    u->op = 0;
+    u->flushed = 0;
+    u->n = 0;
+    u->next = at;
+    while (!rc && at < u->end) {
+        at = slz_tokens(u, at);
+        rc = slz_drain(u, at >= u->end);
+    }
+    return !rc && u->op != u->size ? SL_EBLOCK : rc;
+}
+
+SLZ_FN int slz_unpack_small(struct slz_unpack *u, const uint8_t *src,
+                            uint32_t n)
+{
+    uint8_t *buf = u->ws->buf;
+    /* The block ends so far behind the page that it is never met, and lies as
+     * it does in memory to 16 bytes. */
+    uint32_t at = u->size + SLZ_EXCESS(u->size) + SLZ_GAP + 15u - n;
+    at -= (at - (uint32_t)(uintptr_t)src) & 15u;
+    slz_fetch(buf + at, src, n, u->lane);
+    slp_fetched();
+    slp_syncwarp(SLZ_ALL);
+    u->in = buf;
+    u->end = at + n;
+    u->large = 0;
+    int rc = slz_unpack_block(u, at);
+    slp_syncwarp(SLZ_ALL);
+    if (!rc)
+        slz_flush(u->dst, buf, u->size, u->lane);
+    return rc;
+}
+
+SLZ_FN int slz_unpack_large(struct slz_unpack *u, const uint8_t *src,
+                            uint32_t n)
+{
+    u->in = src;
+    u->end = n;
+    u->large = 1;
+    int rc = slz_unpack_block(u, 0);
+    slp_syncwarp(SLZ_ALL);
+    if (!rc)
+        slz_flush(u->dst + u->flushed, u->ws->buf + u->flushed % SLZ_RING,
+                  u->size - u->flushed, u->lane);
+    return rc;
+}
+
+#endif
