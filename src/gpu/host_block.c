@@ -148,9 +148,10 @@ FIBRE_SCHED static uint32_t group_result(const struct block *b, uint32_t first,
     return b->thread[first + src].value;
 }
 
-/* All live lanes of the mask are here: `t`, which runs, and waiting ones. */
+/* All live lanes of the mask are here, and `t` runs: one of them, or one that
+ * ends. */
 FIBRE_SCHED static void group_complete(struct block_warp *w, uint32_t at,
-                                       struct block_thread *t)
+                                       const struct block_thread *t)
 {
     struct block *b = t->block;
     const struct block_group *g = &w->group[at];
@@ -161,12 +162,13 @@ FIBRE_SCHED static void group_complete(struct block_warp *w, uint32_t at,
             uint32_t lane = (uint32_t)__builtin_ctz(m);
             votes |= b->thread[first + lane].value << lane;
         }
-    for (uint32_t m = g->arrived; m; m &= m - 1u) {
-        uint32_t lane = (uint32_t)__builtin_ctz(m);
+    /* They go on in this order always, so that of stores by several lanes to
+     * one place the lowest's stays, as on the GPUs at hand. */
+    for (uint32_t m = g->arrived, lane; m; m &= ~(UINT32_C(1) << lane)) {
+        lane = 31u - (uint32_t)__builtin_clz(m);
         struct block_thread *to = &b->thread[first + lane];
         to->result = group_result(b, first, g, lane, votes);
-        if (to != t)
-            thread_ready(to);
+        thread_ready(to);
     }
     w->used &= ~(UINT32_C(1) << at);
 }
@@ -204,12 +206,10 @@ FIBRE_SCHED static uint32_t warp_meet(enum block_op op, uint32_t mask,
     g->arrived |= bit;
     if (op == BLOCK_SYNCWARP)
         fibre_release(g);
-    if (g->arrived == (mask & w->live)) {
+    thread_stops(t);
+    if (g->arrived == (mask & w->live))
         group_complete(w, at, t);
-    } else {
-        thread_stops(t);
-        run_next(t);
-    }
+    run_next(t);
     /* A ballot or a shuffle orders no memory, on a GPU neither. */
     if (op == BLOCK_SYNCWARP)
         fibre_acquire(g);

@@ -13,7 +13,9 @@
     X(k_check_diverge)                                                         \
     X(k_check_wait)                                                            \
     X(k_check_abandon)                                                         \
-    X(k_check_whole)
+    X(k_check_whole)                                                           \
+    X(k_check_lz4)                                                             \
+    X(k_check_lz4_large)
 
 #define KERNEL_DECLARE(name) void name(const void *arg);
 KERNEL_LIST(KERNEL_DECLARE)

@@ -37,8 +37,13 @@
  * larger than any position. */
 #define SLZ_ELSEWHERE (1u << 20)
 
+/** 16 bytes that move in one access. */
+struct slz_v16 {
+    uint32_t w[4];
+} __attribute__((aligned(16), may_alias));
+
 struct slz_pieces {
-    uint32_t map[SLZ_MAP_WORDS];
+    uint32_t map[SLZ_MAP_WORDS] __attribute__((aligned(16)));
     uint32_t away[2u * SLZ_LANES + 1u];
 };
 
@@ -129,8 +134,8 @@ SLZ_FN void slz_flush(uint8_t *dst, const uint8_t *from, uint32_t n,
 {
     uint32_t body = ((uintptr_t)dst & 15u) == 0 ? n & ~15u : 0;
     for (uint32_t i = 16u * lane; i < body; i += 16u * SLZ_LANES)
-        *(struct slp_v16 *)(void *)(dst + i) =
-            *(const struct slp_v16 *)(const void *)(from + i);
+        *(struct slz_v16 *)(void *)(dst + i) =
+            *(const struct slz_v16 *)(const void *)(from + i);
     for (uint32_t i = body + lane; i < n; i += SLZ_LANES)
         dst[i] = from[i];
 }

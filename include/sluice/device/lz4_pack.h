@@ -10,12 +10,10 @@
  * behind this one". Sequences gather one a lane; 32 of them are written at
  * once, as a stream of pieces (lz4_common.h): headers and literals by turns.
  *
- * Lanes run against positions: lane 31 has a window's first. The first match is
- * then the highest bit of a mask, which is one instruction; and among lanes
- * that store to one slot of the table the highest wins on the GPUs at hand, so
- * a lane that reads the slot again finds the first position of its window with
- * the same hash: the near candidate that the table cannot know yet. Whoever
- * wins, what is found is compared; only the ratio is at stake.
+ * Of lanes that store to one slot of the table the lowest wins on the GPUs at
+ * hand, so a lane that reads the slot again finds the first position of its
+ * window with the same hash: the near candidate that the table cannot know yet.
+ * Whoever wins, what is found is compared; only the ratio is at stake.
  *
  * A small page lies in shared memory. Of a large one a segment does, that
  * reaches at least SLZ_BACK bytes back; what is older is read where it is, and
@@ -183,7 +181,7 @@ SLZ_FN uint32_t slz_candidate(const struct slz_pack *c, uint32_t at, uint32_t p,
         slz_enter(c, hash, p);
     slp_syncwarp(SLZ_ALL);
     uint32_t near_at = slz_old(c, hash, p), ahead = near_at - at;
-    uint32_t there = slp_shfl(SLZ_ALL, v, 31u - ahead / c->step);
+    uint32_t there = slp_shfl(SLZ_ALL, v, ahead / c->step);
     int near = near_at < p && ahead < SLZ_LANES * c->step &&
                ahead % c->step == 0 && there == v;
     return near ? near_at : old;
@@ -206,7 +204,7 @@ SLZ_FN struct slz_look slz_look_up(const struct slz_pack *c, uint32_t at)
 {
     struct slz_look l;
     uint32_t mine[4], other[4];
-    l.p = at + c->step * (31u - c->lane);
+    l.p = at + c->step * c->lane;
     slz_words(c, l.p, mine);
     uint32_t v = slp_funnel(mine[0], mine[1], 8u * l.p);
     uint32_t v4 = slp_funnel(mine[1], mine[2], 8u * l.p);
@@ -239,17 +237,23 @@ SLZ_FN uint32_t slz_extend(const struct slz_pack *c, uint32_t p, uint32_t off,
     return at - p;
 }
 
+/* The votes from a lane on. */
+SLZ_FN uint32_t slz_from(uint32_t votes, uint32_t lane)
+{
+    return lane < SLZ_LANES ? votes >> lane << lane : 0u;
+}
+
 /* The matches of a window that are taken, as a mask of lanes; `l->match`
  * becomes the whole length of those. `*at` moves to where the parse goes on. */
 SLZ_FN uint32_t slz_choose(const struct slz_pack *c, struct slz_look *l,
                            uint32_t votes, uint32_t *at)
 {
-    uint32_t window = *at, chosen = 0, left = votes;
+    uint32_t window = *at, chosen = 0, left = votes, round_up = c->step - 1u;
     /* The next match behind mine, if I know where mine ends. */
-    uint32_t skip = (l->match + c->step - 1u) / c->step;
-    uint32_t behind = skip > c->lane ? 0u : votes & slz_upto(c->lane - skip);
+    uint32_t behind =
+        slz_from(votes, c->lane + (l->match + round_up) / c->step);
     int known = l->match < SLZ_MEASURE;
-    uint32_t next = known && behind ? slp_top(behind) : c->lane;
+    uint32_t next = known && behind ? slp_zeros(behind) : c->lane;
     uint32_t mine = 1u << c->lane;
     /* A window has at most 8 matches, of 16 in the fast mode. */
     for (uint32_t k = 0; k < (c->step == 2u ? 4u : 3u); k++) {
@@ -258,18 +262,16 @@ SLZ_FN uint32_t slz_choose(const struct slz_pack *c, struct slz_look *l,
     }
     uint32_t tail = next | slp_shfl(SLZ_ALL, l->match, next) << 8;
     while (left) {
-        uint32_t first = slp_top(left);
+        uint32_t first = slp_zeros(left);
         chosen |= slp_shfl(SLZ_ALL, mine, first);
         uint32_t last = slp_shfl(SLZ_ALL, tail, first);
         uint32_t lane = last & 31u, match = last >> 8;
-        uint32_t p = window + c->step * (31u - lane);
+        uint32_t p = window + c->step * lane;
         left = 0;
         if (match == SLZ_MEASURE) {
             match = slz_extend(c, p, slp_shfl(SLZ_ALL, l->off, lane), match);
-            if (c->lane == lane)
-                l->match = match;
-            skip = (match + c->step - 1u) / c->step;
-            left = skip > lane ? 0u : votes & slz_upto(lane - skip);
+            l->match = c->lane == lane ? match : l->match;
+            left = slz_from(votes, lane + (match + round_up) / c->step);
         }
         *at = p + match;
     }
@@ -500,7 +502,7 @@ SLZ_FN int slz_parse(struct slz_pack *c)
             slz_segment(c, at);
         struct slz_look l = slz_look_up(c, at);
         /* A match that begins one later and is longer by two is better. */
-        uint32_t later = slp_shfl_up(SLZ_ALL, l.match, 1);
+        uint32_t later = slp_shfl_down(SLZ_ALL, l.match, 1);
         int good = l.match && later <= l.match + 1u;
         uint32_t votes = slp_ballot(SLZ_ALL, good);
         if (!votes) {
@@ -508,7 +510,7 @@ SLZ_FN int slz_parse(struct slz_pack *c)
             continue;
         }
         uint32_t chosen = slz_choose(c, &l, votes, &at);
-        uint32_t i = c->seqs + slp_popc(chosen & ~slz_upto(c->lane));
+        uint32_t i = c->seqs + slp_popc(chosen & slz_below(c->lane));
         if (chosen >> c->lane & 1u) {
             c->out->taken.at[i] = l.p | l.match << 16;
             c->out->taken.off[i] = (uint16_t)l.off;
@@ -532,8 +534,8 @@ SLZ_FN int slz_parse(struct slz_pack *c)
  * would do too, but the same page would not always give the same block. */
 SLZ_FN void slz_table_clear(void *table, uint32_t bytes, uint32_t lane)
 {
-    struct slp_v16 *t = (struct slp_v16 *)table;
-    struct slp_v16 zero = {0, 0};
+    struct slz_v16 *t = (struct slz_v16 *)table;
+    struct slz_v16 zero = {{0, 0, 0, 0}};
     for (uint32_t i = lane; i < bytes / 16u; i += SLZ_LANES)
         t[i] = zero;
 }

@@ -48,6 +48,11 @@
 #define SLZ_ZONE_MIN 20u
 #define SLZ_ZONE_MAX 92u
 
+/* Tokens that a guess looks at. */
+#define SLZ_TRIES 28u
+
+#define SLZ_NOWHERE 0xffffffffu /* no position */
+
 /* Tokens that are found and not decoded yet: a window's, and less than 32 left
  * over. One zone has at most SLZ_ZONE_MAX / 3 + 1. */
 #define SLZ_TOKENS 416u
@@ -82,7 +87,8 @@ struct slz_seq {
     uint32_t next;  /* the token behind it */
 };
 
-/* Adds the bytes that continue a length. Ends at `end` when they do not. */
+/* Adds the bytes that continue a length behind one of 255. Ends at `end` when
+ * they do not. */
 SLZ_FN uint32_t slz_length(const uint8_t *in, uint32_t *at, uint32_t end)
 {
     uint32_t sum = 0, b = 255;
@@ -94,25 +100,27 @@ SLZ_FN uint32_t slz_length(const uint8_t *in, uint32_t *at, uint32_t end)
 }
 
 /* Reads the sequence whose token is at `at`, below `end`, and nothing from
- * `end` on. With match == 0 it is the last, or damaged: slz_is_last. */
+ * `end` on. With match == 0 it is the last, or damaged: slz_is_last. Branches
+ * are taken for lengths of 255 and more only. */
 SLZ_FN struct slz_seq slz_read(const uint8_t *in, uint32_t at, uint32_t end)
 {
     struct slz_seq s;
-    uint32_t token = in[at];
-    s.from = at + 1u;
-    s.run = token >> 4;
-    if (s.run == SLZ_RUN_MASK)
+    uint32_t token = in[at], low = token & SLZ_RUN_MASK;
+    uint32_t more = token >> 4 == SLZ_RUN_MASK;
+    uint32_t b = more && at + 1u < end ? in[at + 1u] : 0u;
+    s.from = at + 1u + more;
+    s.run = (token >> 4) + b;
+    if (b == 255u)
         s.run += slz_length(in, &s.from, end);
-    s.off = 0;
-    s.match = 0;
-    s.next = s.from + s.run;
-    if (s.next + 2u < end) {
-        s.off = in[s.next] | (uint32_t)in[s.next + 1u] << 8;
-        s.match = (token & SLZ_RUN_MASK) + SLZ_MIN_MATCH;
-        s.next += 2u;
-        if ((token & SLZ_RUN_MASK) == SLZ_RUN_MASK)
-            s.match += slz_length(in, &s.next, end);
-    }
+    uint32_t q = s.from + s.run;
+    int whole = q + 2u < end;
+    s.off = whole ? in[q] | (uint32_t)in[q + 1u] << 8 : 0u;
+    more = whole && low == SLZ_RUN_MASK;
+    b = more ? in[q + 2u] : 0u;
+    s.match = whole ? low + SLZ_MIN_MATCH + b : 0u;
+    s.next = whole ? q + 2u + more : q;
+    if (b == 255u)
+        s.match += slz_length(in, &s.next, end);
     return s;
 }
 
@@ -131,6 +139,26 @@ struct slz_zone {
     uint32_t n;     /* tokens in between */
 };
 
+/* The token behind that at `at`. Where that is not simple, `end` or behind. */
+SLZ_FN uint32_t slz_hop(const struct slz_unpack *u, uint32_t at,
+                        uint32_t *offset_at)
+{
+    uint32_t token = u->in[at], b = 0;
+    uint32_t next = at + 1u + (token >> 4);
+    /* Behind a small page's block there are bytes that may be read. */
+    if (token >= SLZ_RUN_MASK << 4 && (!u->large || at + 1u < u->end)) {
+        b = u->in[at + 1u];
+        next += b + 1u;
+    }
+    *offset_at = next;
+    next = b == 255u ? u->end : next + 2u;
+    if ((token & SLZ_RUN_MASK) == SLZ_RUN_MASK && next < u->end) {
+        b = u->in[next];
+        next = b == 255u ? u->end : next + 1u;
+    }
+    return next;
+}
+
 /* Follows the chain from `entry`, and lists it if `list` is not null. A damaged
  * sequence is found when it is decoded; what follows it does not matter. */
 SLZ_FN void slz_walk(const struct slz_unpack *u, struct slz_zone *z,
@@ -138,10 +166,14 @@ SLZ_FN void slz_walk(const struct slz_unpack *u, struct slz_zone *z,
 {
     uint32_t at = z->entry, n = 0;
     while (at < z->end) {
-        struct slz_seq s = slz_read(u->in, at, u->end);
+        uint32_t offset_at, next = slz_hop(u, at, &offset_at);
         if (list)
             list[n] = (uint16_t)at;
-        at = s.match || slz_is_last(&s, u->end) ? s.next : z->end;
+        if (next >= u->end) {
+            struct slz_seq s = slz_read(u->in, at, u->end);
+            next = s.match || slz_is_last(&s, u->end) ? s.next : z->end;
+        }
+        at = next;
         n++;
     }
     z->exit = at;
@@ -150,23 +182,24 @@ SLZ_FN void slz_walk(const struct slz_unpack *u, struct slz_zone *z,
 
 /* Takes the first chain in which each offset is possible, and which does not
  * leave the zone by its first literals at once: bytes that are no token often
- * look like one with hundreds of them. */
+ * look like one with hundreds of them. Where that takes too long, nothing. */
 SLZ_FN void slz_guess(const struct slz_unpack *u, struct slz_zone *z)
 {
-    uint32_t first = z->begin, at = first, n = 0;
-    while (at < z->end) {
-        struct slz_seq s = slz_read(u->in, at, u->end);
-        int good = s.match && s.off - 1u < u->size && s.next < u->end;
-        if (n == 0 && s.next - at > SLZ_ZONE_MAX)
-            good = 0;
-        if (slz_is_last(&s, u->end))
-            good = 1;
-        n = good ? n + 1u : 0;
-        first += !good;
-        at = good ? s.next : first;
+    uint32_t first = z->begin, at = first, n = 0, tries = 0;
+    while (at < z->end && tries < SLZ_TRIES) {
+        uint32_t q, next = slz_hop(u, at, &q);
+        int inside = next < u->end;
+        uint32_t off = inside ? u->in[q] | (uint32_t)u->in[q + 1u] << 8 : 0u;
+        int good = inside & (off - 1u < u->size) &
+                   ((n != 0) | (next - at <= SLZ_ZONE_MAX));
+        good |= q == u->end; /* literals that end the block */
+        n = good ? n + 1u : 0u;
+        first += good ? 0u : 1u;
+        at = good ? next : first;
+        tries++;
     }
-    z->entry = first;
-    z->exit = at;
+    z->entry = at < z->end ? SLZ_NOWHERE : first;
+    z->exit = at < z->end ? z->end : at;
     z->n = n;
 }
 
@@ -177,10 +210,10 @@ SLZ_FN void slz_agree(const struct slz_unpack *u, struct slz_zone *z,
                       uint32_t entry)
 {
     for (;;) {
-        uint32_t in = slz_max(z->exit, u->lane);
-        in = slp_shfl_up(SLZ_ALL, in, 1);
-        in = u->lane && in > entry ? in : entry;
-        int wrong = in != z->entry && z->begin < u->end;
+        uint32_t in = slp_shfl_up(SLZ_ALL, slz_max(z->exit, u->lane), 1);
+        in = u->lane ? in : entry;
+        in = in > entry ? in : entry;
+        int wrong = (in != z->entry) & (z->begin < u->end);
         if (!slp_any(SLZ_ALL, wrong))
             return;
         if (wrong) {
@@ -241,22 +274,38 @@ SLZ_FN uint8_t slz_byte(const struct slz_unpack *u, uint32_t from, uint32_t at)
     return u->dst[from];
 }
 
+/* Writes the bytes from `at` on, of which `used` lanes' are wanted; `from` is
+ * relative to `at` and was not settled. */
+SLZ_FN void slz_write_32(const struct slz_unpack *u, uint32_t at, uint32_t from,
+                         int used)
+{
+    uint32_t to = at + u->lane;
+    from = at + slz_settle(from);
+    if (used)
+        u->ws->buf[u->large ? to % SLZ_RING : to] = slz_byte(u, from, at);
+    slp_syncwarp(SLZ_ALL);
+}
+
 /* Writes the `n` bytes from `begin` on that the map covers; `*pieces` have
- * started before. */
+ * started before. Four times 32 at once: only what they read of each other is
+ * done in turn. */
 SLZ_FN void slz_write(const struct slz_unpack *u, uint32_t begin, uint32_t n,
                       uint32_t *pieces)
 {
-    struct sl_lz4_unpack *ws = u->ws;
-    for (uint32_t i = 0; i < n; i += SLZ_LANES) {
-        uint32_t bits = ws->pieces.map[i / 32u], at = begin + i;
-        uint32_t away = slz_away(&ws->pieces, bits, u->lane, pieces);
-        uint32_t from = at + slz_settle(u->lane + away);
-        uint32_t to = at + u->lane;
-        int used = i + u->lane < n;
-        uint8_t v = used ? slz_byte(u, from, at) : (uint8_t)0;
-        if (used)
-            ws->buf[u->large ? to % SLZ_RING : to] = v;
-        slp_syncwarp(SLZ_ALL);
+    const struct slz_pieces *s = &u->ws->pieces;
+    uint32_t i = 0;
+    for (; i + 4u * SLZ_LANES <= n; i += 4u * SLZ_LANES) {
+        struct slz_v16 bits =
+            *(const struct slz_v16 *)(const void *)&s->map[i / 32u];
+        uint32_t from[4];
+        for (uint32_t k = 0; k < 4u; k++)
+            from[k] = u->lane + slz_away(s, bits.w[k], u->lane, pieces);
+        for (uint32_t k = 0; k < 4u; k++)
+            slz_write_32(u, begin + i + k * SLZ_LANES, from[k], 1);
+    }
+    for (; i < n; i += SLZ_LANES) {
+        uint32_t away = slz_away(s, s->map[i / 32u], u->lane, pieces);
+        slz_write_32(u, begin + i, u->lane + away, i + u->lane < n);
     }
 }
 
@@ -366,7 +415,10 @@ SLZ_FN int slz_unpack_block(struct slz_unpack *u, uint32_t at)
     u->next = at;
     while (!rc && at < u->end) {
         at = slz_tokens(u, at);
-        rc = slz_drain(u, at >= u->end);
+        /* Tokens that wait together are told apart by 16 bits. */
+        int all = at >= u->end || at - u->next > 32768u;
+        rc = slz_drain(u, all);
+        u->next = all ? at : u->next;
     }
     return !rc && u->op != u->size ? SL_EBLOCK : rc;
 }

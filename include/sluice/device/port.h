@@ -21,6 +21,8 @@
  *   uint32_t slp_shfl(uint32_t mask, uint32_t v, uint32_t src)
  *   uint32_t slp_shfl_up(uint32_t mask, uint32_t v, uint32_t d)
  *                               lane - d's value, the own one below lane d
+ *   uint32_t slp_shfl_down(uint32_t mask, uint32_t v, uint32_t d)
+ *                               lane + d's value, the own one from 32 - d on
  *   int slp_any(uint32_t mask, int pred)
  *   void slp_syncwarp(uint32_t mask)
  *   void slp_syncblock(void)    all live threads of the block

@@ -99,6 +99,11 @@ SL_FN uint32_t slp_shfl_up(uint32_t mask, uint32_t v, uint32_t d)
     return __shfl_up_sync(mask, v, d);
 }
 
+SL_FN uint32_t slp_shfl_down(uint32_t mask, uint32_t v, uint32_t d)
+{
+    return __shfl_down_sync(mask, v, d);
+}
+
 SL_FN int slp_any(uint32_t mask, int pred)
 {
     return __any_sync(mask, pred);
@@ -172,6 +177,16 @@ SL_FN uint32_t slp_shfl_up(uint32_t mask, uint32_t v, uint32_t d)
 {
     uint32_t got;
     asm volatile("shfl.sync.up.b32 %0, %1, %2, 0, %3;"
+                 : "=r"(got)
+                 : "r"(v), "r"(d), "r"(mask)
+                 : "memory");
+    return got;
+}
+
+SL_FN uint32_t slp_shfl_down(uint32_t mask, uint32_t v, uint32_t d)
+{
+    uint32_t got;
+    asm volatile("shfl.sync.down.b32 %0, %1, %2, 0x1f, %3;"
                  : "=r"(got)
                  : "r"(v), "r"(d), "r"(mask)
                  : "memory");

@@ -88,6 +88,11 @@ SL_FN uint32_t slp_shfl_up(uint32_t mask, uint32_t v, uint32_t d)
     uint32_t lane = slp_lane();
     return slp_shfl(mask, v, lane < d ? lane : lane - d);
 }
+SL_FN uint32_t slp_shfl_down(uint32_t mask, uint32_t v, uint32_t d)
+{
+    uint32_t lane = slp_lane();
+    return slp_shfl(mask, v, lane + d > 31u ? lane : lane + d);
+}
 SL_FN int slp_any(uint32_t mask, int pred)
 {
     return slp_ballot(mask, pred) != 0;

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fuzzes the decompressor of device/lz4.h on the host device: any bytes as a
+ * block. What liblz4 accepts must be accepted with the same bytes. */
+#include "sluice/device/lz4.h"
+
+#include <lz4.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct fuzz_arg {
+    const uint8_t *src;
+    uint8_t *dst;
+    int *code;
+    uint32_t n, size;
+};
+
+SL_KERNEL(fuzz_lz4, struct fuzz_arg)
+{
+    SL_SHARED(struct sl_lz4_unpack, ws);
+    int code = sl_lz4_decompress_warp(ws, arg.src, arg.n, arg.dst, arg.size);
+    if (slp_lane() == 0)
+        *arg.code = code;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    struct sl_host_grid g = {
+        .grid = {1, 1, 1}, .block = {32, 1, 1}, .threads = 1};
+    if (bytes < 2 || bytes > SL_LZ4_MAX)
+        return 0;
+    uint32_t size = data[0] | (uint32_t)data[1] << 8;
+    uint32_t n = (uint32_t)bytes - 2u;
+    int code = 1;
+    /* Exactly as large, so that AddressSanitizer sees the first byte outside. */
+    uint8_t *src = malloc(n ? n : 1u), *dst = malloc(size ? size : 1u);
+    uint8_t *want = malloc(size ? size : 1u);
+    if (!src || !dst || !want)
+        abort();
+    memcpy(src, data + 2, n);
+    struct fuzz_arg a = {src, dst, &code, n, size};
+    if (sl_host_launch(fuzz_lz4, &g, &a))
+        abort();
+    int got =
+        LZ4_decompress_safe((const char *)src, (char *)want, (int)n, (int)size);
+    if (got == (int)size && n && (code || memcmp(dst, want, size)))
+        abort();
+    free(src);
+    free(dst);
+    free(want);
+    return 0;
+}
