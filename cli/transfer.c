@@ -17,7 +17,8 @@ struct transfer {
     struct session s;
     uint64_t offset, size, persist;
     int has_offset, has_size;
-    const char *file;
+    const char *file, *score;
+    float score_value;
     uint8_t *buf;
 };
 
@@ -30,6 +31,8 @@ static const char put_help[] =
     "  --persist L    0 volatile, 1 survives a crash of the process "
     "(default),\n"
     "                 2 survives a power cut\n"
+    "  --score S      0.0 to 1.0, 1.0 for the fastest target; default -1:\n"
+    "                 the store chooses\n"
     "  --json         what was stored, as JSON\n"
     "  -v, --verbose\n";
 
@@ -67,13 +70,25 @@ static int report(const struct transfer *t)
 
 /* ---- put ---- */
 
+/* strtof takes words too, "nan" among them. */
+static int parse_score(const char *text, float *out)
+{
+    char *end = NULL;
+    *out = text ? strtof(text, &end) : -1.0f;
+    if (text && (end == text || *end))
+        return out_usage("option '--score': '%s' is not a number", text);
+    if (*out == -1.0f || (*out >= 0.0f && *out <= 1.0f))
+        return 0;
+    return out_usage("option '--score': %s is not -1 and not in 0 to 1", text);
+}
+
 /* The first piece is read before the store is touched, so that a FILE that
  * cannot be read changes nothing. A FILE of one piece is put whole. */
 static int put_pieces(struct transfer *t, struct input *in, size_t n)
 {
     struct sl_put_opts how = {.size = sizeof(how),
                               .flags = t->has_offset ? 0 : SL_F_REPLACE,
-                              .score = -1.0f,
+                              .score = t->score_value,
                               .persist = (uint8_t)t->persist};
     uint64_t at = t->offset;
     do {
@@ -122,12 +137,16 @@ int cmd_put(int argc, char **argv)
          .to = &t.offset,
          .seen = &t.has_offset},
         {.name = "persist", .kind = OPT_NUMBER, .to = &t.persist, .max = 2},
+        {.name = "score", .kind = OPT_TEXT, .to = &t.score},
         {.name = "json", .kind = OPT_FLAG, .to = &t.s.json},
     };
-    struct opt_set set = {put_help, opts, 4, 3, 3};
+    struct opt_set set = {put_help, opts, 5, 3, 3};
     struct input in;
     int rc = parse(&t, &set, argc, argv);
     if (rc != OPT_GO)
+        return rc;
+    rc = parse_score(t.score, &t.score_value);
+    if (rc)
         return rc;
     rc = input_open(&in, t.file);
     if (rc)

@@ -39,6 +39,19 @@ grep -q '^size: 20$' "$out" || die "stat: no size"
 json '.tag == "t" and .blobs == 1 and .size == 20 and .id != 0' \
     "stat --json of a tag" "$sluice" stat "${data[@]}" --json t
 
+json '.score == 0.25' "put --score" bash -c '"$1" put "$2" "$3" --score 0.25 \
+    t scored "$4" && "$1" stat "$2" "$3" --json t scored' - \
+    "$sluice" "${data[@]}" "$tmp/ten"
+works "rm of it" "$sluice" rm "${data[@]}" t scored
+for score in 1.5 -0.5 nan inf; do
+    fails 2 "not in 0 to 1" "put --score $score" \
+        "$sluice" put "${data[@]}" --score=$score t x "$tmp/ten"
+done
+fails 2 "not a number" "put --score of a word" \
+    "$sluice" put "${data[@]}" --score=fast t x "$tmp/ten"
+fails 2 "0 to 2" "put --persist 3" \
+    "$sluice" put "${data[@]}" --persist 3 t x "$tmp/ten"
+
 # ---- ls ----
 
 for i in c a b; do

@@ -125,6 +125,7 @@ echo "done ($SECONDS s)"
 check "include direction" tools/check_includes
 check "file length" tools/check_length
 check "style" tools/check_style
+check "manual pages" tools/check_man
 check "headers" tools/check_headers
 if build dev; then
     run_tests dev
