@@ -48,6 +48,7 @@ struct crash_ledger {
     uint64_t acks; /* atomic */
     /* Counted by all children. */
     uint64_t checks, recovered, volatile_found, absent;
+    uint64_t slowest_open_ns;
     char why[200]; /* "": all is well */
 };
 

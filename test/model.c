@@ -13,6 +13,15 @@ void model_fail(struct model_player *p, const char *format, ...)
     __atomic_store_n(&p->world->failed, 1, __ATOMIC_RELAXED);
 }
 
+int model_allows(struct model_player *p, int rc)
+{
+    const struct model_world *w = p->world;
+    int yes = (w->tight && (rc == SL_ENOSPC || rc == SL_ENOMEM)) ||
+              (w->faults && (rc == SL_EIO || rc == SL_ENOSPC));
+    p->no_space += yes ? 1u : 0u;
+    return yes;
+}
+
 uint64_t model_size(struct model_player *p)
 {
     static const uint64_t limits[] = {40,   40,   200,   200,   200,

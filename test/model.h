@@ -37,6 +37,7 @@ struct model_world {
     uint64_t blob_max;  /* bytes */
     unsigned level_max; /* persistence level of puts */
     int tight;          /* puts may find no space, and then change nothing */
+    int faults;         /* targets fail: SL_EIO, which changes nothing either */
     int failed;         /* atomic: a player has stopped */
     uint32_t stamps[MODEL_PLAYERS][MODEL_SHARED]; /* atomic: begun, of each */
     uint32_t acked[MODEL_PLAYERS][MODEL_SHARED];  /* atomic: and acknowledged */
@@ -74,6 +75,8 @@ int model_clear(struct model_world *w, struct model_player *p);
 
 /* ---- for the players, model_step.c ---- */
 
+/** A code that the world allows; the call has changed nothing. */
+int model_allows(struct model_player *p, int rc);
 /** Writes down the first thing that went wrong. */
 void model_fail(struct model_player *p, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

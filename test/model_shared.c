@@ -28,11 +28,6 @@ static uint64_t free_bytes(const struct model_player *p, unsigned blob,
     return (1u + test_fork(stamp, 7) % (fixed_bytes(p, blob) / 8u)) * 8u;
 }
 
-static int is_short(const struct model_player *p, int rc)
-{
-    return p->world->tight && (rc == SL_ENOSPC || rc == SL_ENOMEM);
-}
-
 static struct model_call call_of(struct model_player *p, unsigned blob,
                                  char name[64])
 {
@@ -57,7 +52,7 @@ static int put_stamped(struct model_player *p, struct model_call *c,
     stamp_fill(c->data, c->offset, c->size, stamp_make(s));
     int rc = model_put(p, c);
     p->puts++;
-    if (!rc || is_short(p, rc))
+    if (!rc || model_allows(p, rc))
         return !rc;
     model_fail(p, "put of shared blob %u: %d", s->blob, rc);
     return 0;
@@ -158,7 +153,7 @@ static int is_race(struct model_player *p, unsigned blob, int rc)
 {
     if (rc == SL_EBUSY) /* changed between two windows, too often */
         p->busy++;
-    return rc == SL_EBUSY || is_short(p, rc) ||
+    return rc == SL_EBUSY || model_allows(p, rc) ||
            (rc == SL_ENOENT && blob % 3u != 2u) ||
            (rc == SL_EPASTEND && blob % 3u == 0);
 }
@@ -217,7 +212,7 @@ void model_step_shared(struct model_player *p)
         char name[64];
         struct model_call c = call_of(p, blob, name);
         int rc = model_del(p, &c);
-        if (rc && rc != SL_ENOENT)
+        if (rc && rc != SL_ENOENT && !model_allows(p, rc))
             model_fail(p, "delete of shared blob %u: %d", blob, rc);
     } else {
         put_one(p, blob);

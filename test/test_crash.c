@@ -34,10 +34,14 @@ static _Noreturn void child(struct crash_ledger *l, const char *dir,
     pthread_t thread[CRASH_WRITERS];
     struct sl_runtime *rt;
     struct sl_config c = crash_config(dir, seed >> 8);
-    uint64_t stored;
+    uint64_t stored, begun;
     int rc;
     sl_set_log(show_log, NULL);
+    begun = clock_ns();
     rc = sl_open(&c, &rt);
+    begun = clock_ns() - begun;
+    if (begun > l->slowest_open_ns)
+        l->slowest_open_ns = begun;
     if (rc)
         snprintf(l->why, sizeof(l->why), "open: %d", rc);
     if (rc || !crash_check(l, rt, &stored))
@@ -132,11 +136,12 @@ static void acknowledged_bytes_survive_kills(void **state)
         one_kill(l, dir, &seed);
     check_the_end(l, dir);
     printf("# %llu kills, %llu calls acknowledged, %llu looks: %llu durable "
-           "blobs recovered, %llu volatile, %llu absent\n",
+           "blobs recovered, %llu volatile, %llu absent; slowest start %llu "
+           "ms\n",
            (unsigned long long)kills, (unsigned long long)l->acks,
            (unsigned long long)l->checks, (unsigned long long)l->recovered,
-           (unsigned long long)l->volatile_found,
-           (unsigned long long)l->absent);
+           (unsigned long long)l->volatile_found, (unsigned long long)l->absent,
+           (unsigned long long)(l->slowest_open_ns / 1000000u));
     assert_true(l->acks >= kills && l->recovered >= kills);
     remove_dir(dir);
     munmap(l, sizeof(*l));

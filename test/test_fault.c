@@ -3,41 +3,16 @@
  * an error to the caller, nothing lost that was acknowledged, nothing leaked,
  * and all works again afterwards. Every tier that the store opens is wrapped,
  * and so is the way to the metadata (--wrap). */
-#include "model.h"
+#include "fault_tiers.h"
 #include "space_check.h"
 #include "store_help.h"
 
 #include "store/meta.h"
-#include "tier/fault.h"
-
-#include <pthread.h>
 
 /* ---- what fails ---- */
 
-int __real_tier_open(const struct tier_config *c, struct tier **out);
-int __wrap_tier_open(const struct tier_config *c, struct tier **out);
 void __real_meta_submit(struct meta *m, struct meta_change *c);
 void __wrap_meta_submit(struct meta *m, struct meta_change *c);
-
-#define TIERS_MAX 8u
-static struct tier *tiers[TIERS_MAX]; /* of the store that is open */
-static uint32_t n_tiers;
-
-int __wrap_tier_open(const struct tier_config *c, struct tier **out)
-{
-    struct tier *inner = NULL;
-    int rc = __real_tier_open(c, &inner);
-    if (rc || n_tiers == TIERS_MAX) {
-        *out = inner;
-        return rc;
-    }
-    rc = fault_wrap(inner, out);
-    if (rc)
-        inner->ops->close(inner);
-    else
-        tiers[n_tiers++] = *out;
-    return rc;
-}
 
 /* Changes of the metadata until one fails, 0: none does. Atomic. */
 static uint64_t meta_left;
@@ -109,11 +84,8 @@ static void arm(struct fault *f)
 
 static void disarm(void)
 {
-    struct fault_rule off = {.times = 0};
     __atomic_store_n(&meta_left, 0u, __ATOMIC_RELEASE);
-    for (uint32_t i = 0; i < n_tiers; i++)
-        for (int op = 0; op < FAULT_OPS; op++)
-            fault_arm(tiers[i], (enum fault_op)op, off);
+    tiers_disarm();
 }
 
 /* ---- the store, and what it must hold ---- */
@@ -289,17 +261,6 @@ static int run_op(struct rig *r, const struct op *o)
     }
 }
 
-/* After a failed sync the metadata takes nothing until a commit has worked,
- * which it tries by itself. */
-static void recover(struct rig *r)
-{
-    uint64_t end = clock_ns() + UINT64_C(20000000000);
-    int rc;
-    while ((rc = sl_flush(r->rt)) == SL_EIO && clock_ns() < end)
-        sched_yield();
-    assert_int_equal(rc, 0);
-}
-
 /* A volatile set and, with a directory, a durable blob. */
 static void make_base(struct rig *r)
 {
@@ -358,7 +319,7 @@ static int try_one(struct rig *r, const struct op *o, struct fault *f)
     else
         assert_int_equal(rc, 0);
     if (rc && r->c.data_dir)
-        recover(r);
+        tiers_recover(r->rt);
     /* As it was, or made again after its delete. */
     assert_int_equal(sl_tag(r->rt, "t", &r->tag), 0);
     check_all(r, lies(f->kind));

@@ -4,9 +4,11 @@
 #include "space_check.h"
 #include "store_help.h"
 
-#define ROOM MIB      /* of the tier */
-#define BLOBS 3u      /* of which the old and the new version fit, once */
+#define BLOBS 3u
 #define BYTES 120000u /* at most, of a blob */
+/* Of the tier. A blob takes up to four times its bytes, where puts overlap in
+ * part: powers of two, and a chunk of which a neighbour covers the rest. */
+#define ROOM (2u * MIB)
 
 struct place {
     const char *name;
@@ -40,15 +42,15 @@ static int rewrite(struct sl_runtime *rt, uint64_t tag, uint8_t level,
     static uint8_t data[BYTES];
     struct sl_put_opts o = {.size = sizeof(o), .score = -1, .persist = level};
     uint64_t x = test_random(random), offset = 0;
-    uint64_t size = (x >> 8) % BYTES;
+    uint64_t size = test_random(random) % BYTES;
     char name[8];
     snprintf(name, sizeof(name), "b%u", (unsigned)(x % BLOBS));
     if (x % 5u == 0)
         size %= 100u;
-    if (x % 3u == 0)
+    if (x % 7u == 0)
         o.flags = SL_F_REPLACE;
     else
-        offset = (x >> 32) % (BYTES - size);
+        offset = test_random(random) % (BYTES - size);
     memcpy(data, &x, sizeof(x));
     return sl_put(rt, tag, name, offset, data, size, &o);
 }
