@@ -448,10 +448,75 @@ static void a_full_tier_refuses_and_keeps_what_it_has(void **state)
     }
 }
 
+/* ---- another name ---- */
+
+#define MOVED_BYTES 3000u
+
+/* The blob `name` of r->tag becomes "renamed" of `other`, and is stat'ed. */
+static void renamed_in(struct rig *r, uint32_t form, uint64_t other,
+                       const char *name)
+{
+    uint8_t bytes[MOVED_BYTES], got[MOVED_BYTES];
+    struct check_op rename, stat;
+    struct sl_stat st = {0};
+    uint64_t size = 0;
+    memset(bytes, (int)strlen(name), sizeof(bytes));
+    assert_int_equal(sl_put(r->rt, r->tag, name, 0, bytes, MOVED_BYTES, NULL),
+                     0);
+    op_init(&rename, CHECK_RENAME);
+    rename.tag = r->tag;
+    rename.offset = other;
+    rename.name_at = room_with(r, name, strlen(name));
+    rename.name_len = (uint32_t)strlen(name);
+    /* A form of several groups has it done by one of them, so this is it. */
+    assert_int_equal(op_alone(r, form, &rename), 0);
+    assert_int_equal(sl_size(r->rt, r->tag, name, &size), SL_ENOENT);
+    assert_int_equal(sl_get(r->rt, other, "renamed", 0, got, MOVED_BYTES, NULL),
+                     0);
+    assert_memory_equal(got, bytes, MOVED_BYTES);
+    op_init(&stat, CHECK_STAT);
+    stat.tag = other;
+    stat.name_at = room_with(r, "renamed", 7);
+    stat.name_len = 7;
+    stat.data_at = room_device(r, sizeof(st));
+    assert_int_equal(op_alone(r, form, &stat), 0);
+    download(r, &st, stat.data_at, sizeof(st));
+    assert_int_equal(st.size, MOVED_BYTES);
+    assert_int_equal(st.n_tiers, 1);
+    /* In use, unless it may be replaced. */
+    assert_int_equal(sl_put(r->rt, r->tag, name, 0, "x", 1, NULL), 0);
+    assert_int_equal(op_alone(r, form, &rename), SL_EEXIST);
+    rename.replace = SL_F_REPLACE;
+    assert_int_equal(op_alone(r, form, &rename), 0);
+    assert_int_equal(sl_size(r->rt, other, "renamed", &size), 0);
+    assert_int_equal(size, 1);
+    assert_int_equal(sl_del(r->rt, other, "renamed"), 0);
+}
+
+static void kernels_rename_and_stat(void **state)
+{
+    struct sl_config c = device_config();
+    char longer[201];
+    struct rig r;
+    uint64_t other;
+    (void)state;
+    c.lanes = 2;
+    rig_open(&r, &c);
+    memset(longer, 'l', sizeof(longer) - 1u);
+    longer[sizeof(longer) - 1u] = 0;
+    assert_int_equal(sl_tag(r.rt, "other", &other), 0);
+    for (uint32_t form = SL_THREAD; form <= SL_BLOCK; form++) {
+        renamed_in(&r, form, other, "short");
+        renamed_in(&r, form, other, longer);
+    }
+    rig_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refused_requests_say_why_and_do_nothing),
+        cmocka_unit_test(kernels_rename_and_stat),
         cmocka_unit_test(a_full_tier_refuses_and_keeps_what_it_has),
     };
     return run_on_devices(tests);
