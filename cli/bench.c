@@ -2,6 +2,7 @@
 /* `sluice bench`: options, the device, the report. */
 #include "bench.h"
 #include "bench_codec.h"
+#include "bench_durable.h"
 #include "bench_pages.h"
 
 #include "cli.h"
@@ -16,6 +17,7 @@
 
 static const char help[] =
     "Usage: sluice bench [OPTION]... rtt|tasks|put|get|all|codec\n"
+    "       sluice bench durable --data DIR [--ms N] [--json]\n"
     "       sluice bench pages [OPTION]... [FILE]...\n"
     "Measures what the hardware allows and what Sluice reaches, in one run.\n\n"
     "  rtt    one no-op task at a time, from one thread of a kernel;\n"
@@ -30,6 +32,8 @@ static const char help[] =
     "  codec  ratio and speed of each codec on one CPU, and the dynamic "
     "choice\n"
     "         beside the best; no device, takes --json alone\n"
+    "  durable  puts that survive a power cut, beside LMDB and RocksDB (see\n"
+    "         bench durable --help)\n"
     "  pages  LZ4 on pages, kernels and pipeline (see bench pages --help)\n"
     "Ratio of a rate is value / limit, 1.0 is the limit and less is worse.\n\n"
     "  --device D     auto (default), host, or cuda:N\n"
@@ -325,6 +329,8 @@ int cmd_bench(int argc, char **argv)
     };
     struct opt_set set = {help, opts, 7, 1, 1};
     /* It has options of its own. */
+    if (argc > 1 && !strcmp(argv[1], "durable"))
+        return bench_durable(argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "pages"))
         return bench_pages(argc - 1, argv + 1);
     int first, rc = opt_parse(&set, argc, argv, &first);

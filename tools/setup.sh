@@ -7,7 +7,7 @@ set -euo pipefail
 packages=(
     gcc g++ libc6-dev make cmake ninja-build pkg-config binutils
     clang clang-format clang-tidy libclang-rt-14-dev llvm
-    liburing-dev liblmdb-dev libxxhash-dev libjansson-dev libhwloc-dev libpcre2-dev
+    liburing-dev liblmdb-dev libxxhash-dev libjansson-dev libhwloc-dev libpcre2-dev librocksdb-dev
     libbz2-dev libblosc-dev libbrotli-dev liblz4-dev lz4 liblzma-dev
     libsnappy-dev liblzo2-dev libzfp-dev zlib1g-dev libzstd-dev
     libcmocka-dev
