@@ -9,6 +9,7 @@
 
 /* The device header needs scoped loads and independent threads of a warp. */
 #define OLDEST_CC 70u
+#define MUCH_SHARED 8192
 /* ---- devices ---- */
 
 static int cuda_count(char *why, size_t why_bytes)
@@ -85,6 +86,17 @@ static int fill_info(struct cuda_gpu *g, int ordinal)
     return 0;
 }
 
+/* Shared memory bounds the warps that run at once of a kernel that has much of
+ * it, so that such a one gets all that the multiprocessor can give. A hint: the
+ * kernel runs without it too. */
+static void prefer_shared(struct cu_function *f)
+{
+    int bytes = 0;
+    if (cu.function_get(&bytes, CU_KERNEL_SHARED_BYTES, f) == CU_OK &&
+        bytes >= MUCH_SHARED)
+        (void)cu.function_set(f, CU_KERNEL_CARVEOUT, 100);
+}
+
 /* All functions are loaded now: a lazy load may wait for running kernels, and
  * one of those may be waiting for the caller. A device without the product's
  * kernels still serves the user's, so a failure is only logged. */
@@ -102,6 +114,8 @@ static void load_kernels(struct cuda_gpu *g)
                                           kernel_table[i].name),
                        kernel_table[i].name))
             g->functions[i] = NULL;
+        else
+            prefer_shared(g->functions[i]);
     }
 }
 

@@ -34,6 +34,9 @@ enum {
     CU_ATTR_CC_MINOR = 76
 };
 
+/* Attributes of a kernel. */
+enum { CU_KERNEL_SHARED_BYTES = 1, CU_KERNEL_CARVEOUT = 9 };
+
 #define CU_STREAM_NON_BLOCKING 1u
 #define CU_HOST_PORTABLE 1u
 #define CU_HOST_DEVICEMAP 2u
@@ -58,6 +61,8 @@ enum {
     X(module_unload, "cuModuleUnload", (struct cu_module *))                   \
     X(module_function, "cuModuleGetFunction",                                  \
       (struct cu_function **, struct cu_module *, const char *))               \
+    X(function_get, "cuFuncGetAttribute", (int *, int, struct cu_function *))  \
+    X(function_set, "cuFuncSetAttribute", (struct cu_function *, int, int))    \
     X(mem_alloc, "cuMemAlloc_v2", (uint64_t *, size_t))                        \
     X(mem_free, "cuMemFree_v2", (uint64_t))                                    \
     X(memset_async, "cuMemsetD8Async",                                         \

@@ -14,7 +14,15 @@
     X(k_bench_fill)                                                            \
     X(k_bench_put)                                                             \
     X(k_bench_get)                                                             \
-    X(k_bench_ring)
+    X(k_bench_ring)                                                            \
+    X(k_lz4_pack)                                                              \
+    X(k_lz4_pack_fast)                                                         \
+    X(k_lz4_pack_large)                                                        \
+    X(k_lz4_pack_large_fast)                                                   \
+    X(k_lz4_sum)                                                               \
+    X(k_lz4_base)                                                              \
+    X(k_lz4_gather)                                                            \
+    X(k_lz4_unpack)
 
 #define KERNEL_DECLARE(name) void name(const void *arg);
 KERNEL_LIST(KERNEL_DECLARE)
