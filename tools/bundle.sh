@@ -8,8 +8,9 @@ cd "$(dirname "$0")/.."
 tree=build/release
 out=build/sluice-bundle
 glibc_max=2.34
-# Belong to the C library of the machine that runs it.
-system='^(ld-linux.*|linux-vdso|lib(c|m|mvec|pthread|dl|rt|util|resolv|anl))\.so'
+# Belong to the machine that runs it: its C library, and GCC's run-time
+# libraries, which keep old symbols and are as new as its C library.
+system='^(ld-linux.*|linux-vdso|lib(c|m|mvec|pthread|dl|rt|util|resolv|anl|stdc\+\+|gcc_s))\.so'
 
 rm -rf "$out" "$out.tar.gz"
 mkdir -p "$out"/{bin,lib,share/test}
