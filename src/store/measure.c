@@ -29,11 +29,12 @@ int target_run(struct tier_port *port,
 {
     const struct timespec nap = {0, 20000};
     int ended = 0, rc;
+    unsigned idle = 0;
     io->done = run_done;
     io->user = &ended;
     rc = start(port, io);
-    for (unsigned turn = 0; !rc && !ended; turn++)
-        if (!port->tier->ops->poll(port) && turn > 1000u)
+    while (!rc && !ended)
+        if (!port->tier->ops->poll(port) && idle++ > 1000u)
             nanosleep(&nap, NULL); /* a sync takes much longer than this */
     return rc ? rc : ended < 0 ? ended : 0;
 }
