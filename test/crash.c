@@ -7,11 +7,15 @@ static uint64_t part_bytes(unsigned blob)
     return sizes[blob];
 }
 
-static void names_of(unsigned writer, unsigned blob, char tag[16],
-                     char name[100])
+static void tag_name(unsigned writer, char name[16])
 {
-    snprintf(tag, 16, "w%u", writer);
-    snprintf(name, 100, blob % 2u ? "blob-%080u" : "blob-%u", blob);
+    snprintf(name, 16, "w%u", writer);
+}
+
+static void blob_name(unsigned blob, int alias, char name[100])
+{
+    int wide = blob % 2u ? 80 : 1;
+    snprintf(name, 100, alias ? "alias-%0*u" : "blob-%0*u", wide, blob);
 }
 
 /* ---- the ledger ---- */
@@ -55,8 +59,8 @@ static void put(struct crash_run *r, uint64_t tag, unsigned blob)
     static __thread uint8_t buf[CRASH_BLOB_MAX];
     uint64_t n = part_bytes(blob), from = 0, bytes = n * CRASH_PARTS;
     int whole = !v.there || test_random(&r->random) % 3u == 0;
-    char tag_name[16], name[100];
-    names_of(r->id, blob, tag_name, name);
+    char name[100];
+    blob_name(blob, v.alias, name);
     s.count = ++e->count;
     if (whole) {
         o.flags = SL_F_REPLACE;
@@ -82,13 +86,28 @@ static void del(struct crash_run *r, uint64_t tag, unsigned blob)
 {
     struct crash_entry *e = &r->ledger->writer[r->id].blob[blob];
     struct crash_version none = {0};
-    char tag_name[16], name[100];
+    char name[100];
     if (!acked(e)->there)
         return;
-    names_of(r->id, blob, tag_name, name);
+    blob_name(blob, acked(e)->alias, name);
     begin(e, &none);
     expect(r, sl_del(r->rt, tag, name), "delete");
     set_acked(e, &none);
+}
+
+static void rename_blob(struct crash_run *r, uint64_t tag, unsigned blob)
+{
+    struct crash_entry *e = &r->ledger->writer[r->id].blob[blob];
+    struct crash_version v = *acked(e);
+    char from[100], to[100];
+    if (!v.there)
+        return;
+    blob_name(blob, v.alias, from);
+    v.alias = !v.alias;
+    blob_name(blob, v.alias, to);
+    begin(e, &v);
+    expect(r, sl_rename(r->rt, tag, from, tag, to, 0), "rename");
+    set_acked(e, &v);
 }
 
 /* What was acknowledged before a flush is of level 1 behind it. */
@@ -108,11 +127,11 @@ static void flush(struct crash_run *r)
 static void make_tag(struct crash_run *r, uint64_t *tag)
 {
     struct crash_writer *w = &r->ledger->writer[r->id];
-    char tag_name[16], name[100];
-    names_of(r->id, 0, tag_name, name);
+    char name[16];
+    tag_name(r->id, name);
     if (!w->there)
         __atomic_store_n(&w->open, CRASH_TAG_MAKE, __ATOMIC_RELEASE);
-    expect(r, sl_tag(r->rt, tag_name, tag), "tag");
+    expect(r, sl_tag(r->rt, name, tag), "tag");
     __atomic_store_n(&w->there, 1u, __ATOMIC_RELEASE);
     __atomic_store_n(&w->open, CRASH_TAG_IDLE, __ATOMIC_RELEASE);
 }
@@ -142,8 +161,10 @@ void *crash_write(void *run)
     for (;;) {
         uint64_t x = test_random(&r->random) % 128u;
         unsigned blob = (unsigned)(test_random(&r->random) % CRASH_BLOBS);
-        if (x < 100) {
+        if (x < 90) {
             put(r, tag, blob);
+        } else if (x < 106) {
+            rename_blob(r, tag, blob);
         } else if (x < 120) {
             del(r, tag, blob);
         } else if (x < 126) {
@@ -172,16 +193,17 @@ static int wrong(const struct look *k, unsigned blob, const char *why)
     return 0;
 }
 
-/* Reads what is there; a part that is of no one stamp counts as none. */
-static int read_version(const struct look *k, unsigned blob,
-                        struct crash_version *v)
+/* Reads what one name has; SL_ECHECKSUM for a part that is a mix. */
+static int read_name(const struct look *k, unsigned blob, int alias,
+                     struct crash_version *v)
 {
     static uint8_t buf[CRASH_BLOB_MAX];
     uint64_t n = part_bytes(blob), size = n * CRASH_PARTS, exists = 0;
     struct sl_stat st;
-    char tag_name[16], name[100];
-    names_of(k->writer, blob, tag_name, name);
+    char name[100];
+    blob_name(blob, alias, name);
     memset(v, 0, sizeof(*v));
+    v->alias = (uint8_t)alias;
     int rc = sl_get(k->rt, k->tag, name, 0, buf, size, &exists);
     if (rc == SL_ENOENT)
         return 0;
@@ -202,9 +224,23 @@ static int read_version(const struct look *k, unsigned blob,
     return 0;
 }
 
+static int read_version(const struct look *k, unsigned blob,
+                        struct crash_version *v)
+{
+    struct crash_version other;
+    int rc = read_name(k, blob, 0, v);
+    if (!rc)
+        rc = read_name(k, blob, 1, &other);
+    if (!rc && v->there && other.there)
+        return SL_EEXIST;
+    if (!rc && other.there)
+        *v = other;
+    return rc;
+}
+
 static int same(const struct crash_version *a, const struct crash_version *b)
 {
-    return a->there == b->there &&
+    return a->there == b->there && (!a->there || a->alias == b->alias) &&
            (!a->there || memcmp(a->part, b->part, sizeof(a->part)) == 0);
 }
 
@@ -291,9 +327,9 @@ int crash_check(struct crash_ledger *l, struct sl_runtime *rt, uint64_t *stored)
         struct crash_writer *w = &l->writer[i];
         struct look k = {l, rt, i, 0, stored};
         uint32_t open = __atomic_load_n(&w->open, __ATOMIC_ACQUIRE);
-        char tag_name[16], name[100];
-        names_of(i, 0, tag_name, name);
-        int rc = sl_tag_find(rt, tag_name, &k.tag);
+        char name[16];
+        tag_name(i, name);
+        int rc = sl_tag_find(rt, name, &k.tag);
         if (rc == SL_ENOTAG && (!w->there || open == CRASH_TAG_DELETE)) {
             __atomic_store_n(&w->there, 0u, __ATOMIC_RELEASE);
             forget_blobs(w);

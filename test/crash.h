@@ -7,7 +7,8 @@
  * ledger outlives them. Each writer has a tag; a blob is four parts, each of
  * one stamp, written all at once or one at a time. After a kill a blob is what
  * was acknowledged or what was begun, never less and never a mix; a volatile
- * one may also be absent or older.
+ * one may also be absent or older. A rename goes from one name of the blob to
+ * the other: it never has both.
  */
 #ifndef TEST_CRASH_H
 #define TEST_CRASH_H
@@ -23,6 +24,7 @@
 
 struct crash_version {
     uint8_t there, level;
+    uint8_t alias;              /* it has the second of its names */
     uint32_t part[CRASH_PARTS]; /* count of the stamp of each */
 };
 

@@ -227,6 +227,43 @@ static void step_del(struct model_player *p, unsigned i)
     forget(&p->blob[i], p->world->blob_max);
 }
 
+/* ---- rename ---- */
+
+/* Of several reasons to refuse any may be told. */
+static int rename_may_be(const struct model_player *p, unsigned from,
+                         unsigned to, uint32_t flags, int rc)
+{
+    int no_tag = !p->tag_there[tag_of(from)] || !p->tag_there[tag_of(to)];
+    int no_blob = !p->blob[from].there;
+    int in_use = from != to && p->blob[to].there && !(flags & SL_F_REPLACE);
+    return (rc == SL_ENOTAG && no_tag) || (rc == SL_ENOENT && no_blob) ||
+           (rc == SL_EEXIST && in_use) ||
+           (rc == 0 && !no_tag && !no_blob && !in_use);
+}
+
+static void step_rename(struct model_player *p, unsigned from)
+{
+    unsigned to = (unsigned)model_pick(p, MODEL_BLOBS);
+    uint32_t flags = model_pick(p, 2) ? SL_F_REPLACE : 0;
+    struct model_blob moved = p->blob[from];
+    char name[256], newname[256];
+    name_of(from, name, sizeof(name));
+    name_of(to, newname, sizeof(newname));
+    int rc = sl_rename(p->world->rt, p->tag[tag_of(from)], name,
+                       p->tag[tag_of(to)], newname, flags);
+    if (model_allows(p, rc))
+        return;
+    if (!rename_may_be(p, from, to, flags, rc))
+        model_fail(p, "rename of blob %u to %u: %d", from, to, rc);
+    if (rc || from == to)
+        return;
+    forget(&p->blob[to], p->world->blob_max);
+    p->blob[from] = p->blob[to];
+    p->blob[to] = moved;
+    p->blob[from].version = 0;
+    p->blob[to].version = 0;
+}
+
 /* ---- tags ---- */
 
 static void check_tag(struct model_player *p, unsigned t)
@@ -363,6 +400,8 @@ void model_step_own(struct model_player *p)
         step_stat(p, i);
     else if (x < 58)
         step_del(p, i);
+    else if (x < 60)
+        step_rename(p, i);
     else if (x < 63)
         step_tag(p, i);
     else

@@ -202,7 +202,7 @@ static void check_all(struct rig *r, int damaged)
 
 /* ---- what is tried ---- */
 
-enum op_kind { OP_PUT, OP_GET, OP_FLUSH, OP_DEL, OP_TAG, OP_MAKE };
+enum op_kind { OP_PUT, OP_GET, OP_FLUSH, OP_DEL, OP_TAG, OP_MAKE, OP_RENAME };
 
 struct op {
     const char *name;
@@ -231,6 +231,8 @@ static const struct op ops[] = {
     {"delete", OP_DEL, 3, 0, 0, 0, 0},
     {"delete tag", OP_TAG, 0, 0, 0, 0, 0},
     {"create tag", OP_MAKE, 0, 0, 0, 0, 0},
+    {"rename durable", OP_RENAME, 3, 0, 0, 0, 0},
+    {"rename volatile", OP_RENAME, 2, 0, 0, 0, 0},
 };
 #define N_OPS (sizeof(ops) / sizeof(ops[0]))
 
@@ -252,6 +254,13 @@ static int run_op(struct rig *r, const struct op *o)
         rc = sl_tag_del(r->rt, r->tag);
         for (unsigned i = 0; i < BLOBS && !rc; i++)
             r->held[i].there = 0;
+        return rc;
+    case OP_RENAME: /* to the name that is free */
+        rc = sl_rename(r->rt, r->tag, names[o->blob], r->tag, names[4], 0);
+        if (!rc) {
+            r->held[4] = r->held[o->blob];
+            r->held[o->blob].there = 0;
+        }
         return rc;
     case OP_MAKE:
         return sl_tag(r->rt, "other", &other);
