@@ -13,18 +13,38 @@
 /* On a full disk a commit goes in small parts (meta_apply.c), each of which
  * copies some pages of LMDB that the parts behind it use again. */
 #define RESERVE_BYTES (8 << 20)
+/* Less is of no use. What a commit on a full disk took is missing from the full
+ * size for ever, so half of it or less must do then. */
+#define RESERVE_LEAST (1 << 20)
 
-void reserve_restore(struct reserve *r)
+static int is_full(int err)
+{
+    return err == ENOSPC || err == EDQUOT || err == EFBIG;
+}
+
+static int take(struct reserve *r, off_t bytes)
 {
     int err;
 
     do {
-        err = fallocate(r->fd, 0, 0, RESERVE_BYTES) ? errno : 0;
+        err = fallocate(r->fd, 0, 0, bytes) ? errno : 0;
     } while (err == EINTR);
-    /* Without fallocate nothing can be kept back, so nothing is missed. */
-    r->gone = err == ENOSPC || err == EDQUOT || err == EFBIG;
-    if (r->gone && ftruncate(r->fd, 0)) /* part of it is of no use */
+    if (is_full(err) && ftruncate(r->fd, 0)) /* part of it may be there */
         log_warn("%s: %s", r->path, strerror(errno));
+    return err;
+}
+
+void reserve_restore(struct reserve *r)
+{
+    off_t bytes = RESERVE_BYTES;
+    int err = take(r, bytes);
+
+    while (is_full(err) && bytes > RESERVE_LEAST) {
+        bytes /= 2;
+        err = take(r, bytes);
+    }
+    /* Without fallocate nothing can be kept back, so nothing is missed. */
+    r->gone = is_full(err);
 }
 
 int reserve_open(const char *dir, struct reserve *r)
