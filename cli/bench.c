@@ -4,6 +4,7 @@
 #include "bench_codec.h"
 #include "bench_durable.h"
 #include "bench_pages.h"
+#include "bench_scale.h"
 
 #include "cli.h"
 #include "opt.h"
@@ -19,6 +20,7 @@ static const char help[] =
     "Usage: sluice bench [OPTION]... rtt|tasks|put|get|all|codec\n"
     "       sluice bench durable --data DIR [--ms N] [--json]\n"
     "       sluice bench pages [OPTION]... [FILE]...\n"
+    "       sluice bench scale [OPTION]...\n"
     "Measures what the hardware allows and what Sluice reaches, in one run.\n\n"
     "  rtt    one no-op task at a time, from one thread of a kernel;\n"
     "         limit: a flag sent to the CPU and back. Ratio is value / limit "
@@ -35,6 +37,8 @@ static const char help[] =
     "  durable  puts that survive a power cut, beside LMDB and RocksDB (see\n"
     "         bench durable --help)\n"
     "  pages  LZ4 on pages, kernels and pipeline (see bench pages --help)\n"
+    "  scale  host calls in stores of more and more blobs, and the start\n"
+    "         (see bench scale --help)\n"
     "Ratio of a rate is value / limit, 1.0 is the limit and less is worse.\n\n"
     "  --device D     auto (default), host, or cuda:N\n"
     "  --workers N    CPU threads that serve (default: half the CPUs, 1 to 4)\n"
@@ -328,11 +332,13 @@ int cmd_bench(int argc, char **argv)
         {.name = "json", .kind = OPT_FLAG, .to = &b.json},
     };
     struct opt_set set = {help, opts, 7, 1, 1};
-    /* It has options of its own. */
+    /* They have options of their own. */
     if (argc > 1 && !strcmp(argv[1], "durable"))
         return bench_durable(argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "pages"))
         return bench_pages(argc - 1, argv + 1);
+    if (argc > 1 && !strcmp(argv[1], "scale"))
+        return bench_scale(argc - 1, argv + 1);
     int first, rc = opt_parse(&set, argc, argv, &first);
     return rc == OPT_GO ? run(&b, argv[first]) : rc;
 }
