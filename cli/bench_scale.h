@@ -20,14 +20,14 @@ void scale_sorted_name(uint64_t i, char name[SCALE_NAME_LEN + 1u]);
 struct scale_start {
     double load_s;  /* writing the records, not Sluice's usual way */
     double start_s; /* sl_open: check, load, index */
+    double cpu_s;   /* of all threads in it */
     double close_s;
 };
 /**
  * Makes a store of n durable blobs of SCALE_BYTES zeros in a new directory,
  * each with a record and a block of the file, opens and checks it. The records
- * go through the metadata's interface in the order of their keys, the file is
- * one hole, so that ten million need 3 GB of disk instead of 40. 0 or an exit
- * code.
+ * go through the metadata's interface in the order of their keys, and the file
+ * has its blocks, which nobody writes: they read as zeros. 0 or an exit code.
  */
 int scale_start(const char *dir, uint64_t n, struct scale_start *out);
 

@@ -57,7 +57,7 @@ static struct blob *insert(struct rig *r, uint64_t i)
     b->tag = r->tag;
     b->name_len = 8;
     memcpy(b->name, &i, 8);
-    assert_int_equal(table_insert(&r->table, b), 0);
+    assert_int_equal(table_insert(&r->table, b, blob_hash(b).lo), 0);
     return b;
 }
 

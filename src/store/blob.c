@@ -160,8 +160,8 @@ void blob_set_changed(struct blob *b, uint64_t ns)
     b->changed_hi = (uint32_t)(ns / BLOB_STAMP_NS >> 32) & 0xfffu;
 }
 
-int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
-                struct blob **out)
+int blob_make(struct shard *sh, const struct sl_task *t, struct tag *tag,
+              struct blob **out)
 {
     struct blob *b = mem_record(&sh->records, blob_bytes(t->cell.name_len));
     if (!b)
@@ -176,10 +176,22 @@ int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
         mem_record_free(&sh->records, b, blob_bytes(b->name_len));
         return SL_ENOMEM;
     }
-    if (table_insert(&sh->index, b)) {
+    *out = b;
+    return 0;
+}
+
+int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
+                struct blob **out)
+{
+    struct blob *b;
+    int rc = blob_make(sh, t, tag, &b);
+    if (rc)
+        return rc;
+    rc = table_insert(&sh->index, b, t->hash.lo);
+    if (rc) {
         tag_unlink(sh, b);
         mem_record_free(&sh->records, b, blob_bytes(b->name_len));
-        return SL_ENOMEM;
+        return rc;
     }
     *out = b;
     return 0;

@@ -46,11 +46,6 @@ static struct blob *entry_blob(const struct table *t, uint64_t e)
     return mem_at(t->records, (uint32_t)e);
 }
 
-static uint32_t hash_of(const struct blob *b)
-{
-    return (uint32_t)blob_hash(b).lo;
-}
-
 /* ---- one array ---- */
 
 static int array_create(struct index_array *a, uint64_t size, uint64_t tail)
@@ -250,9 +245,9 @@ int table_reserve(struct table *t, uint64_t n)
     return rc ? rc : settle(t);
 }
 
-int table_insert(struct table *t, struct blob *b)
+int table_insert(struct table *t, struct blob *b, uint64_t lo)
 {
-    uint32_t hash = hash_of(b);
+    uint32_t hash = (uint32_t)lo;
     int rc = 0;
     if (t->used >= TABLE_FULL(t->now.size))
         rc = grow_to(t, t->now.size / 4u * 5u);
@@ -275,7 +270,7 @@ int table_insert(struct table *t, struct blob *b)
 void table_remove(struct table *t, const struct blob *b)
 {
     int in_old;
-    uint64_t *e = spot_of(t, entry_of(hash_of(b), b), &in_old);
+    uint64_t *e = spot_of(t, entry_of((uint32_t)blob_hash(b).lo, b), &in_old);
     struct index_array *a = in_old ? &t->old : &t->now;
     if (!e)
         return;

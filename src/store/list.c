@@ -120,9 +120,11 @@ int store_tag_size(struct sl_task *t, void *container)
 struct flush {
     struct scatter *s;
     struct shard *sh;
-    struct blob **blobs; /* by key, since any may go meanwhile */
-    struct sl_hash *keys;
-    uint64_t n, next;
+    struct flush_item { /* by key, since any may go meanwhile */
+        struct blob *blob;
+        struct sl_hash key;
+    } * todo;
+    uint64_t n, cap, next;
     int code;
     int running; /* in flush_go: a completion inside it does not recurse */
     int ended;   /* the step in hand is done */
@@ -184,18 +186,23 @@ static void flush_moved(void *user, int code)
 
 static struct blob *flush_find(const struct flush *f, uint64_t i)
 {
-    struct blob *b = f->blobs[i];
-    return table_has(&f->sh->index, f->keys[i].lo, b) &&
-                   blob_hash(b).hi == f->keys[i].hi
-               ? b
+    const struct flush_item *k = &f->todo[i];
+    return table_has(&f->sh->index, k->key.lo, k->blob) &&
+                   blob_hash(k->blob).hi == k->key.hi
+               ? k->blob
                : NULL;
+}
+
+static int flush_wants(const struct shard *sh, const struct blob *b)
+{
+    return b->busy || !b->recorded || blob_is_volatile(sh, b);
 }
 
 /* One step on the blob in hand; false when there is nothing to do on it. */
 static int flush_step(struct flush *f)
 {
     struct blob *b = flush_find(f, f->next);
-    if (!b || (!b->busy && b->recorded && !blob_is_volatile(f->sh, b)))
+    if (!b || !flush_wants(f->sh, b))
         return 0;
     if (b->busy) {
         f->waiter.done = flush_waited;
@@ -213,6 +220,12 @@ static int flush_step(struct flush *f)
     return 1;
 }
 
+static void flush_free(struct flush *f)
+{
+    mem_resize(f->todo, f->cap * sizeof(*f->todo), 0);
+    free(f);
+}
+
 static void flush_go(struct flush *f)
 {
     f->running = 1;
@@ -227,32 +240,38 @@ static void flush_go(struct flush *f)
     }
     struct scatter *s = f->s;
     int code = f->code;
-    free(f->blobs);
-    free(f->keys);
-    free(f);
+    flush_free(f);
     scatter_part(s, code);
+}
+
+static int flush_note(void *user, struct blob *b)
+{
+    struct flush *f = user;
+    if (!flush_wants(f->sh, b))
+        return 0;
+    if (f->n == f->cap) {
+        uint64_t cap = f->cap ? f->cap * 2u : 64u;
+        struct flush_item *p =
+            mem_resize(f->todo, f->cap * sizeof(*p), cap * sizeof(*p));
+        if (!p)
+            return SL_ENOMEM;
+        f->todo = p;
+        f->cap = cap;
+    }
+    f->todo[f->n++] = (struct flush_item){b, blob_hash(b)};
+    return 0;
 }
 
 static int flush_part(struct scatter *s, struct shard *sh)
 {
     struct flush *f = calloc(1, sizeof(*f));
-    const struct table *t = &sh->index;
     if (!f)
         return SL_ENOMEM;
     f->s = s;
     f->sh = sh;
-    f->blobs = calloc(t->used + 1u, sizeof(struct blob *));
-    f->keys = calloc(t->used + 1u, sizeof(*f->keys));
-    if (!f->blobs || !f->keys) {
-        free(f->blobs);
-        free(f->keys);
-        free(f);
+    if (tags_each_blob(sh, flush_note, f)) {
+        flush_free(f);
         return SL_ENOMEM;
-    }
-    uint64_t cursor = 0;
-    for (struct blob *b; (b = table_walk(t, &cursor)) != NULL; f->n++) {
-        f->blobs[f->n] = b;
-        f->keys[f->n] = blob_hash(b);
     }
     flush_go(f);
     return TASK_LATER;

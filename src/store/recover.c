@@ -2,7 +2,10 @@
 #include "base/log.h"
 #include "store/shard.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 /*
  * Recovery: every tag into every shard, every blob into its own, the units it
@@ -86,7 +89,7 @@ static int load_blob(void *user, const struct meta_blob *m)
                   (int)m->name_len, m->name, (int)tag->len, tag->name);
         return SL_ECORRUPT;
     }
-    int rc = blob_create(sh, &key, tag, &b);
+    int rc = blob_make(sh, &key, tag, &b);
     if (rc)
         return rc;
     rc = load_extents(sh, b, m);
@@ -109,7 +112,94 @@ static int load_blob(void *user, const struct meta_blob *m)
     return 0;
 }
 
+/* ---- the index ---- */
+
+/*
+ * The records come in the order of their keys, which scatters over the index: a
+ * cache miss for each of ten million. So the index is made at the end, at its
+ * final size, with the places fetched ahead, and by as many threads as there
+ * are CPUs, each for one shard after the other.
+ */
+#define INDEX_AHEAD 16u
+
+struct indexing {
+    struct table *table;
+    struct blob *blob[INDEX_AHEAD];
+    uint64_t lo[INDEX_AHEAD];
+    uint64_t n;
+};
+
+static int index_blob(void *user, struct blob *b)
+{
+    struct indexing *x = user;
+    uint32_t i = (uint32_t)(x->n++ % INDEX_AHEAD);
+    int rc = x->blob[i] ? table_insert(x->table, x->blob[i], x->lo[i]) : 0;
+    x->blob[i] = b;
+    x->lo[i] = blob_hash(b).lo;
+    __builtin_prefetch(table_slot(x->table, x->lo[i]), 1);
+    return rc;
+}
+
+static int index_shard(struct shard *sh)
+{
+    struct indexing x = {.table = &sh->index};
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < sh->tag_used; i++)
+        n += sh->tag_list[i]->n;
+    int rc = table_reserve(&sh->index, n);
+    if (!rc)
+        rc = tags_each_blob(sh, index_blob, &x);
+    for (uint32_t i = 0; i < INDEX_AHEAD && !rc; i++)
+        rc = x.blob[i] ? table_insert(x.table, x.blob[i], x.lo[i]) : 0;
+    return rc;
+}
+
+struct index_job {
+    struct store *s;
+    uint32_t next; /* atomic: shard that nobody has begun */
+    int code;      /* atomic: any that failed */
+};
+
+static void *index_some(void *user)
+{
+    struct index_job *j = user;
+    for (;;) {
+        /* Relaxed: shards are apart, and the joins publish them. */
+        uint32_t i = __atomic_fetch_add(&j->next, 1, __ATOMIC_RELAXED);
+        if (i >= j->s->config.n_shards)
+            return NULL;
+        int rc = index_shard(j->s->shards[i]);
+        if (rc)
+            __atomic_store_n(&j->code, rc, __ATOMIC_RELAXED);
+    }
+}
+
+#define INDEX_THREADS 16
+
+static int index_all(struct store *s)
+{
+    struct index_job j = {.s = s};
+    pthread_t thread[INDEX_THREADS];
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t n = 0;
+    sigset_t all, old;
+    sigfillset(&all); /* signals are for the program's threads */
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    while (n < INDEX_THREADS && (long)n + 1 < cpus &&
+           n + 1u < s->config.n_shards &&
+           !pthread_create(&thread[n], NULL, index_some, &j))
+        n++;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    index_some(&j);
+    while (n)
+        pthread_join(thread[--n], NULL);
+    return j.code;
+}
+
 int store_recover(struct store *s)
 {
-    return s->meta ? meta_load(s->meta, load_tag, load_blob, s) : 0;
+    if (!s->meta)
+        return 0;
+    int rc = meta_load(s->meta, load_tag, load_blob, s);
+    return rc ? rc : index_all(s);
 }

@@ -297,12 +297,17 @@ int table_has(const struct table *t, uint64_t lo, const struct blob *b);
 struct blob *table_walk(const struct table *t, uint64_t *cursor);
 /** Room for n blobs in all, so that no insert grows it. SL_ENOMEM. */
 int table_reserve(struct table *t, uint64_t n);
-int table_insert(struct table *t, struct blob *b); /* SL_ENOMEM */
+/** `lo` of blob_hash(b). SL_ENOMEM. */
+int table_insert(struct table *t, struct blob *b, uint64_t lo);
 void table_remove(struct table *t, const struct blob *b);
 
 /* ---- tag.c ---- */
 int tags_create(struct shard *sh);
 void tags_destroy(struct shard *sh);
+/** Every blob of the shard, tag by tag, while none comes or goes. A non-zero
+ *  return of `one` ends it and is handed back. */
+int tags_each_blob(struct shard *sh, int (*one)(void *user, struct blob *b),
+                   void *user);
 struct tag *tag_find(const struct shard *sh, uint64_t id);
 /** Tag of a request, when it is ready and not dead; null: SL_ENOTAG. */
 struct tag *tag_live(const struct shard *sh, uint64_t id);
@@ -347,6 +352,9 @@ static inline size_t blob_bytes(uint32_t name_len)
 }
 int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
                 struct blob **out);
+/** The same without the index, which the caller sees to (recovery). */
+int blob_make(struct shard *sh, const struct sl_task *t, struct tag *tag,
+              struct blob **out);
 /** Unlinks, frees extents and the record; waiting writers are served again. */
 void blob_destroy(struct shard *sh, struct blob *b);
 /** The same without freeing extents: they are somebody else's. */

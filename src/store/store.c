@@ -119,19 +119,23 @@ no_memory:
     return SL_ENOMEM;
 }
 
+static int free_extents(void *user, struct blob *b)
+{
+    (void)user;
+    if (b->ext != &b->one)
+        free(b->ext);
+    return 0;
+}
+
 /* At the end of the process nothing is given back to targets: what the
  * metadata names stays, the rest is free space at the next start. */
 void shard_destroy(struct shard *sh)
 {
-    uint64_t cursor = 0;
     settle_stop(sh);
-    for (struct blob *b; (b = table_walk(&sh->index, &cursor)) != NULL;) {
-        if (b->ext != &b->one)
-            free(b->ext);
-    }
-    mem_pool_destroy(&sh->records);
-    table_destroy(&sh->index);
+    tags_each_blob(sh, free_extents, NULL);
     tags_destroy(sh);
+    table_destroy(&sh->index);
+    mem_pool_destroy(&sh->records);
     query_destroy(sh);
     free(sh->events);
     free(sh->limbo[0].at);

@@ -36,6 +36,18 @@ int tags_create(struct shard *sh)
     return sh->tags && sh->tag_list ? 0 : SL_ENOMEM;
 }
 
+int tags_each_blob(struct shard *sh, int (*one)(void *user, struct blob *b),
+                   void *user)
+{
+    int rc = 0;
+    for (uint32_t i = 0; i < sh->tag_used && !rc; i++) {
+        const struct tag *t = sh->tag_list[i];
+        for (uint32_t k = 0; k < t->n && !rc; k++)
+            rc = one(user, tag_blob(sh, t, k));
+    }
+    return rc;
+}
+
 static void tag_free(struct tag *t)
 {
     mem_resize(t->blobs, t->cap * sizeof(*t->blobs), 0);

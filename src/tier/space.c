@@ -27,8 +27,9 @@ struct runs {
 
 struct space {
     uint64_t units, used;
-    uint64_t n_leaves; /* a power of two */
-    uint64_t *taken;   /* a bit for each unit, 1: taken */
+    uint64_t stale_lo, stale_hi; /* units above which the tree is not right */
+    uint64_t n_leaves;           /* a power of two */
+    uint64_t *taken;             /* a bit for each unit, 1: taken */
     struct runs *lack; /* heap order: root 1, children 2i and 2i + 1 */
 };
 
@@ -169,11 +170,25 @@ static int range_is(const struct space *s, uint64_t at, uint64_t n,
 }
 
 /* Turns all units of the range over. */
-static void range_flip(struct space *s, uint64_t at, uint64_t n)
+static void bits_flip(struct space *s, uint64_t at, uint64_t n)
 {
     for (uint64_t w = at / WORD_UNITS; w * WORD_UNITS < at + n; w++)
         s->taken[w] ^= mask_of(w, at, at + n);
+}
+
+static void range_flip(struct space *s, uint64_t at, uint64_t n)
+{
+    bits_flip(s, at, n);
     refresh(s, at, n);
+}
+
+/* Before the tree is used: reservations change bits only. */
+static void freshen(struct space *s)
+{
+    if (s->stale_lo < s->stale_hi)
+        refresh(s, s->stale_lo, s->stale_hi - s->stale_lo);
+    s->stale_lo = UINT64_MAX;
+    s->stale_hi = 0;
 }
 
 static int range_valid(const struct space *s, uint64_t at, uint64_t n)
@@ -229,6 +244,7 @@ int space_create(uint64_t units, struct space **out)
         return SL_ENOMEM;
     s->units = units;
     s->n_leaves = n_leaves;
+    s->stale_lo = UINT64_MAX;
     s->taken = calloc(units / LEAF_UNITS + 1, LEAF_WORDS * sizeof(*s->taken));
     if (!s->taken)
         goto free_space;
@@ -259,7 +275,7 @@ int space_alloc(struct space *s, uint64_t n, uint64_t *at)
     uint64_t found;
     if (n == 0)
         return SL_EINVAL;
-    if (n > space_largest(s))
+    if (n > space_largest(s)) /* freshens */
         return SL_ENOSPC;
     found = find(s, n);
     range_flip(s, found, n);
@@ -274,7 +290,9 @@ int space_reserve(struct space *s, uint64_t at, uint64_t n)
         return SL_EINVAL;
     if (!range_is(s, at, n, 0))
         return SL_EEXIST;
-    range_flip(s, at, n);
+    bits_flip(s, at, n);
+    s->stale_lo = min_u64(s->stale_lo, at);
+    s->stale_hi = max_u64(s->stale_hi, at + n);
     s->used += n;
     return SL_OK;
 }
@@ -293,8 +311,9 @@ uint64_t space_used(const struct space *s)
     return s->used;
 }
 
-uint64_t space_largest(const struct space *s)
+uint64_t space_largest(struct space *s)
 {
     struct level root = {1, s->n_leaves * LEAF_UNITS};
+    freshen(s);
     return node_get(s, root, 0).best;
 }

@@ -5,10 +5,11 @@
  *
  * Units are the caller's (blocks, slabs). First fit: the lowest range that is
  * large enough, so that a file grows only when nothing below its end fits.
- * Alloc, reserve and free cost O(log units + n / 64), whatever the
- * fragmentation, and take no memory: all of it comes at creation (1.75
- * bits a unit, touched as units are used), so only creation can fail for
- * lack of memory. Not locked: the owner locks.
+ * Alloc and free cost O(log units + n / 64), whatever the fragmentation;
+ * reserve costs O(n / 64), and the first call behind a number of them brings
+ * the tree above their range up to date. No memory is taken but at creation
+ * (1.75 bits a unit, touched as units are used), so only creation can fail for
+ * lack of it. Not locked: the owner locks.
  */
 #ifndef SLUICE_SPACE_H
 #define SLUICE_SPACE_H
@@ -33,6 +34,6 @@ int space_reserve(struct space *s, uint64_t at, uint64_t n);
 int space_free(struct space *s, uint64_t at, uint64_t n);
 uint64_t space_used(const struct space *s);
 /** Units of the largest free range. */
-uint64_t space_largest(const struct space *s);
+uint64_t space_largest(struct space *s);
 
 #endif
