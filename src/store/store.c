@@ -9,13 +9,20 @@
 #include <string.h>
 
 int (*const store_methods[SL_STORE_METHODS])(struct sl_task *, void *) = {
-    [SL_STORE_TAG] = store_tag,           [SL_STORE_PUT] = store_put,
-    [SL_STORE_GET] = store_get,           [SL_STORE_DEL] = store_del,
-    [SL_STORE_SIZE] = store_size,         [SL_STORE_STAT] = store_stat,
-    [SL_STORE_TAG_SIZE] = store_tag_size, [SL_STORE_TAG_DEL] = store_tag_del,
-    [SL_STORE_LIST] = store_list,         [SL_STORE_TAGS] = store_tags,
-    [SL_STORE_FLUSH] = store_flush,       [SL_STORE_QUERY] = store_query,
-    [SL_STORE_EVENTS] = store_events,     [SL_STORE_RENAME] = store_rename,
+    [SL_STORE_TAG] = store_tag,
+    [SL_STORE_PUT] = store_put,
+    [SL_STORE_GET] = store_get,
+    [SL_STORE_DEL] = store_del,
+    [SL_STORE_SIZE] = store_size,
+    [SL_STORE_STAT] = store_stat,
+    [SL_STORE_TAG_SIZE] = store_tag_size,
+    [SL_STORE_TAG_DEL] = store_tag_del,
+    [SL_STORE_LIST] = store_list,
+    [SL_STORE_TAGS] = store_tags,
+    [SL_STORE_FLUSH] = store_flush,
+    [SL_STORE_QUERY] = store_query,
+    [SL_STORE_EVENTS] = store_events,
+    [SL_STORE_RENAME] = store_rename,
     [SL_STORE_TAG_RENAME] = store_tag_rename,
 };
 
