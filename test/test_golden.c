@@ -149,11 +149,10 @@ static unsigned read_all(struct sl_runtime *rt, unsigned *wrong)
             rc = sl_get(rt, tag, g->name, 0, got, g->at + g->size, &size);
         if (!rc && size == g->at + g->size && !memcmp(got, want, size))
             good++;
-        else if (!rc && g->logged && is_older(got, size))
-            continue; /* what the log would have replaced */
-        else if (rc != SL_ENOENT && rc != SL_ENOTAG && rc != SL_ECHECKSUM &&
-                 rc != SL_EPASTEND)
-            ++*wrong;
+        else if (!rc) /* or what the log would have replaced */
+            *wrong += !(g->logged && is_older(got, size));
+        else
+            *wrong += rc != SL_ENOENT && rc != SL_ENOTAG && rc != SL_ECHECKSUM;
         free(want);
     }
     return good;
