@@ -26,6 +26,16 @@ static void set_state(struct sl_pages_stream *s, struct slot *t,
     pthread_mutex_unlock(&s->lock);
 }
 
+/* A slot that was returned may be in use again, as a later one. */
+static enum slot_state state_of(struct sl_pages_stream *s, uint64_t seq)
+{
+    pthread_mutex_lock(&s->lock);
+    enum slot_state state =
+        seq < s->returned ? SLOT_RETURNED : slot_of(s, seq)->state;
+    pthread_mutex_unlock(&s->lock);
+    return state;
+}
+
 static void complete(struct sl_pages_stream *s, struct slot *t, int code)
 {
     struct sl_pages_report *r = &t->part;
@@ -82,8 +92,7 @@ static void cpu_end(struct sl_pages_stream *s, struct slot *t)
 
 /* ---- a device that fails ---- */
 
-/* Complete slots leave from the front. One that was returned may be in use
- * again already, as a later one. */
+/* Complete slots leave from the front. */
 static void advance(struct sl_pages_stream *s)
 {
     pthread_mutex_lock(&s->lock);
@@ -122,9 +131,10 @@ static void give_up(struct sl_pages_stream *s)
     pthread_mutex_unlock(&s->lock);
     for (uint64_t seq = s->first; seq < end; seq++) {
         struct slot *t = slot_of(s, seq);
+        if (state_of(s, seq) == SLOT_COMPLETE)
+            continue;
         memset(&t->part, 0, sizeof(t->part));
-        if (t->state != SLOT_COMPLETE)
-            complete(s, t, SL_ETIMEDOUT);
+        complete(s, t, SL_ETIMEDOUT);
     }
     s->placed = end;
     s->scratch_user = NULL;
@@ -206,7 +216,7 @@ static enum moved step_copy_out(struct sl_pages_stream *s, struct slot *t)
 static enum moved step(struct sl_pages_stream *s, uint64_t seq)
 {
     struct slot *t = slot_of(s, seq);
-    switch (t->state) {
+    switch (state_of(s, seq)) {
     case SLOT_SUBMITTED:
         return step_submitted(s, t);
     case SLOT_RUNNING:
