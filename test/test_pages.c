@@ -656,6 +656,8 @@ int main(void)
     seed = test_seed("test_pages");
     device = "cpu";
     failed += cmocka_run_group_tests_name("cpu", device_tests, NULL, NULL);
+    device = "host";
+    failed += cmocka_run_group_tests_name("host", device_tests, NULL, NULL);
     device = "cuda:0";
     if (gpu_cuda_ops.count(why, sizeof(why)) == 0 || kernel_fatbin_bytes == 0)
         printf("cuda is skipped: %s\n", why[0] ? why : "no kernels");
