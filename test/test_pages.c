@@ -131,6 +131,14 @@ static void round_trip(struct sl_pages *p, uint32_t page, uint64_t bytes)
 
 /* ---- pages ---- */
 
+/* Emulated lanes are some thousand times slower than liblz4. */
+static uint64_t most_bytes(void)
+{
+    if (strcmp(device, "host") != 0)
+        return UINT64_MAX;
+    return SANITIZED ? 100000 : 600000;
+}
+
 static void pages_come_back(void **state)
 {
     static const uint32_t sizes[] = {64, 192, 4096, 65536};
@@ -144,7 +152,8 @@ static void pages_come_back(void **state)
                                   8 * page,  9 * page,  24 * page + 5,
                                   40 * page, 57 * page, 3 * page - 3};
         for (size_t k = 0; k < sizeof(bytes) / sizeof(bytes[0]); k++)
-            round_trip(p, page, bytes[k]);
+            if (bytes[k] <= most_bytes())
+                round_trip(p, page, bytes[k]);
         sl_pages_close(p);
     }
 }
@@ -153,7 +162,8 @@ static void short_last_pages_of_all_sizes_come_back(void **state)
 {
     struct sl_pages *p = open_pages(320, 16);
     (void)state;
-    for (uint64_t bytes = 1; bytes <= 320 + 8; bytes += SANITIZED ? 13 : 3)
+    uint64_t by = strcmp(device, "host") != 0 ? 1 : SANITIZED ? 23 : 7;
+    for (uint64_t bytes = 1; bytes <= 320 + 8; bytes += by)
         for (unsigned made = 0; made < MADE_KINDS; made++) {
             struct batch b;
             batch_make(&b, 320, bytes);
@@ -226,7 +236,7 @@ static void fast_mode_comes_back(void **state)
     struct sl_pages *p = NULL;
     (void)state;
     assert_int_equal(sl_pages_open(&o, &p), 0);
-    round_trip(p, 4096, 40 * 4096 + 77);
+    round_trip(p, 4096, (SANITIZED ? 20 : 40) * 4096 + 77);
     sl_pages_close(p);
 }
 
@@ -322,7 +332,7 @@ static void damaged_blocks_are_an_error_or_what_liblz4_makes(void **state)
 {
     enum { PAGE = 1024, N = 32 };
     struct sl_pages *p = open_pages(PAGE, 8);
-    uint64_t rounds = strcmp(device, "host") ? test_steps(2000) : 8;
+    uint64_t rounds = strcmp(device, "host") ? test_steps(2000) : STEPS(10);
     struct batch b;
     uint8_t want[PAGE];
     (void)state;
@@ -420,7 +430,7 @@ static void *feed(void *arg)
 static void one_thread_feeds_and_another_takes(void **state)
 {
     struct sl_pages *p = open_pages(4096, 4);
-    struct feeder f = {.batches = 60, .seed = seed};
+    struct feeder f = {.batches = SANITIZED ? 12 : 60, .seed = seed};
     pthread_t thread;
     uint64_t got = 0;
     int codes = 0;

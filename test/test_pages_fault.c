@@ -7,7 +7,7 @@
 #include "pages/impl.h"
 #include "pages_help.h"
 
-#define PAGE 4096u
+#define PAGE 256u
 #define BATCH_PAGES 8u
 #define PAGES 50u
 #define BYTES (PAGE * PAGES)
