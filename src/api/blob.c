@@ -250,6 +250,25 @@ int sl_size(struct sl_runtime *rt, uint64_t tag, const char *name,
     return rc;
 }
 
+int sl_score(struct sl_runtime *rt, uint64_t tag, const char *name,
+             float score)
+{
+    const struct sl_dev *d;
+    struct sl_key k;
+    uint16_t wire;
+    int rc = rt ? host_key(tag, name, &k) : SL_EINVAL;
+    if (!rc)
+        rc = put_score(score, &wire);
+    if (rc)
+        return rc;
+    d = host_enter(rt);
+    if (!d)
+        return SL_EDEAD;
+    rc = sl_score_thread(d, k, wire);
+    host_leave(rt);
+    return rc;
+}
+
 int sl_del(struct sl_runtime *rt, uint64_t tag, const char *name)
 {
     const struct sl_dev *d;

@@ -350,6 +350,12 @@ void arena_discharge(struct arena *a, uint64_t bytes)
     (void)was;
 }
 
+uint64_t arena_pinned_used(const struct arena *a)
+{
+    /* Relaxed: as in arena_charge. */
+    return atomic_load_explicit(&a->pinned_used, memory_order_relaxed);
+}
+
 void arena_usage(struct arena *a, struct arena_usage *out)
 {
     pthread_mutex_lock(&a->lock);

@@ -103,6 +103,8 @@ void arena_reclaim(struct arena *a, uint32_t channel);
  *  limit. SL_ENOSPC. */
 int arena_charge(struct arena *a, uint64_t bytes);
 void arena_discharge(struct arena *a, uint64_t bytes);
+/** What is charged now; takes no lock. */
+uint64_t arena_pinned_used(const struct arena *a);
 struct arena_usage {
     uint64_t bytes, free, pinned_limit, pinned_used;
 };

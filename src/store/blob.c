@@ -14,6 +14,7 @@ int shard_charge(struct shard *sh, uint64_t bytes)
         sh->credit -= bytes;
         return 0;
     }
+    evict_check(sh, TARGET_PINNED, arena_pinned_used(a) + bytes);
     /* A step ahead, so that most puts touch no shared line. */
     if (arena_charge(a, bytes + sh->credit_step) == 0) {
         sh->credit += sh->credit_step;

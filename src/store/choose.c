@@ -110,6 +110,13 @@ void choice_make(const struct store *s, struct choice *c)
         c->score[t] = g->spec.score;
     }
     sort(s, c);
+    int slower = 0;
+    for (uint32_t i = c->n; i--;) {
+        uint32_t bit = TARGET_BIT(c->by_score[i]);
+        if (slower)
+            c->evictable |= bit & ~c->discards;
+        slower = slower || !(c->discards & bit);
+    }
     c->pinned_lo = 1;
     for (uint16_t k = SL_SCORE_ONE + 1u; k--;) {
         if (!score_is_pinned(c, k))

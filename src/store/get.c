@@ -280,7 +280,9 @@ int store_get(struct sl_task *t, void *container)
     if (e && e->target == TARGET_PINNED && e->off <= c->offset &&
         c->offset + c->size <= e->off + e->len)
         return get_short(sh, t, e);
-    return get_long(sh, t, b, i);
+    rc = get_long(sh, t, b, i);
+    evict_promote(sh, b);
+    return rc;
 }
 
 int store_size(struct sl_task *t, void *container)

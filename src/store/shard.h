@@ -17,6 +17,10 @@
  *   rename.c   a blob gets another name: two shards, one record
  *   query.c    names that match a pattern
  *   events.c   the log of operations
+ *   score.c    another score: the bytes move
+ *   move.c     a target is emptied
+ *   evict.c    cold blobs down, hot ones up
+ *   target.h   the table of targets
  *   persist.c  metadata changes and their completions
  *   scatter.c  one request to all shards, answers merged
  *
@@ -30,6 +34,7 @@
 
 #include "base/mem.h"
 #include "store/events.h"
+#include "store/evict.h"
 #include "store/meta.h"
 #include "store/store.h"
 #include "store/target.h"
@@ -237,6 +242,7 @@ struct shard {
     struct store_env env;
     uint32_t id;
     struct choice choice;
+    struct evict evict;
     uint64_t unit_bytes[TARGETS_MAX]; /* atomic: blobs' bytes in units */
     struct table index;
     uint32_t seconds; /* a clock for heat, which gets read every now and then */
@@ -268,6 +274,7 @@ struct store {
     pthread_mutex_t sync;       /* the committer's ports; taken last */
     uint32_t next_number;       /* for records, of the next lasting target */
     uint32_t stopping;          /* atomic */
+    uint32_t over; /* atomic, bits: targets above their high mark */
     struct store_dir *dir;
     struct meta *meta;
     pthread_mutex_t shards_lock; /* shards come and go, the committer looks */
@@ -381,10 +388,14 @@ void blob_publish(struct shard *sh, struct blob *b, struct merged *m);
 /** Puts the task behind the writer of a busy blob: it is served again when that
  *  one is done. A task without channel has its `done` called instead. */
 void blob_wait(struct shard *sh, struct blob *b, struct sl_task *t);
+/* Accesses further apart than this are counted from 1 again. */
+#define HEAT_WINDOW_S 8u
 /** Counts an access; the caller has the record in its cache anyway. */
 static inline void blob_heat(const struct shard *sh, struct blob *b)
 {
     uint32_t n = b->heat & 0xffu;
+    if (((sh->seconds - (b->heat >> 8)) & 0xffffffu) > HEAT_WINDOW_S)
+        n = 0;
     b->heat = sh->seconds << 8 | (n + (n < 0xffu));
 }
 /** Begins a writer's turn; the blob is not busy. */
@@ -434,6 +445,9 @@ void limbo_advance(struct shard *sh);
 /** d->done may run at once. */
 void limbo_drain(struct shard *sh, struct limbo_wait *d);
 
+/* ---- score.c ---- */
+int store_score(struct sl_task *t, void *container);
+
 /* ---- put.c ---- */
 int store_put(struct sl_task *t, void *container);
 uint8_t class_for(uint64_t bytes); /* smallest class, 6..20 */
@@ -445,8 +459,10 @@ void put_exchange(struct shard *sh, struct sl_task *t, uint8_t klass,
                   const struct extent *freed);
 
 /* ---- update.c: the long way, see update.h ---- */
+enum move_why { MOVE_ASKED = 0, MOVE_DOWN, MOVE_UP };
 struct move {
-    uint32_t from, to;
+    uint32_t from, to; /* bits of targets */
+    enum move_why why; /* for the counters */
     void (*done)(void *user, int code);
     void *user;
 };

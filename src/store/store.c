@@ -24,6 +24,7 @@ int (*const store_methods[SL_STORE_METHODS])(struct sl_task *, void *) = {
     [SL_STORE_EVENTS] = store_events,
     [SL_STORE_RENAME] = store_rename,
     [SL_STORE_TAG_RENAME] = store_tag_rename,
+    [SL_STORE_SCORE] = store_score,
 };
 
 /* ---- open, close ---- */
@@ -115,6 +116,7 @@ int shard_create(struct store *s, uint32_t index, const struct store_env *env,
         if (!sh->events)
             goto no_memory;
     }
+    evict_start(sh);
     settle_start(sh);
     *out = sh;
     return 0;
@@ -196,5 +198,18 @@ unsigned store_pending(struct store *s, uint32_t worker)
     unsigned n = 0;
     for (uint32_t i = 0; i < p->n; i++)
         n += p->list[i]->tier->ops->pending(p->list[i]);
+    /* A move may wait for the committer alone. */
+    for (uint32_t i = worker; i < s->config.n_shards; i += s->config.n_workers)
+        n += s->shards[i]->evict.flying;
     return n;
+}
+
+unsigned store_step(struct store *s, uint32_t worker)
+{
+    return evict_round(s, worker);
+}
+
+int store_restless(const struct store *s, uint32_t worker)
+{
+    return evict_restless(s, worker);
 }

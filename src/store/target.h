@@ -82,10 +82,11 @@ struct target_ports {
 
 /** What a shard knows of the targets. */
 struct choice {
-    uint32_t active;   /* bits: may get bytes */
-    uint32_t lasting;  /* bits: outlive the process, draining ones too */
-    uint32_t discards; /* bits: keep nothing; bytes are never moved there */
-    uint32_t n;        /* active ones, in the three orders */
+    uint32_t active;    /* bits: may get bytes */
+    uint32_t lasting;   /* bits: outlive the process, draining ones too */
+    uint32_t discards;  /* bits: keep nothing; bytes are never moved there */
+    uint32_t evictable; /* bits: there is a slower one for what they hold */
+    uint32_t n;         /* active ones, in the three orders */
     uint8_t by_score[TARGETS_MAX]; /* falling score */
     uint8_t by_bandwidth[TARGETS_MAX];
     uint8_t by_latency[TARGETS_MAX];

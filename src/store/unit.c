@@ -34,6 +34,10 @@ int unit_alloc(struct shard *sh, uint32_t target, struct extent *e)
     extent_set_stored(e, stored);
     e->target = target & 0xffu;
     count(sh, e, 1);
+    /* Relaxed: a figure. */
+    evict_check(sh, target,
+                __atomic_load_n(&sh->store->target[target].counts.used,
+                                __ATOMIC_RELAXED));
     return 0;
 }
 

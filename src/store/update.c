@@ -55,10 +55,32 @@ void update_end(struct update *u, int code)
 
 /* ---- publish and record ---- */
 
+static void count_move(const struct update *u)
+{
+    struct store *s = u->sh->store;
+    uint64_t bytes = 0;
+    /* Relaxed, all: figures. */
+    for (uint32_t i = 0; i < u->n_made; i++) {
+        struct target *t = &s->target[u->made[i].target];
+        uint64_t len = u->made[i].len;
+        __atomic_fetch_add(&t->counts.moved, len, __ATOMIC_RELAXED);
+        if (u->why == MOVE_UP && i == 0)
+            __atomic_fetch_add(&t->counts.promoted, 1u, __ATOMIC_RELAXED);
+        bytes += len;
+    }
+    if (u->why == MOVE_DOWN) /* from one target */
+        __atomic_fetch_add(&s->target[__builtin_ctz(u->from)].counts.evicted,
+                           1u, __ATOMIC_RELAXED);
+    if (u->why != MOVE_ASKED)
+        evict_count(u->sh, bytes);
+}
+
 void update_publish(struct update *u)
 {
     struct blob *b = u->b;
     update_keep(u);
+    if (u->kind == UPDATE_MOVE)
+        count_move(u);
     blob_publish(u->sh, b, &u->merged);
     if (u->kind != UPDATE_MOVE) {
         b->persist = u->persist & 3u;
@@ -257,6 +279,7 @@ int update_move(struct shard *sh, struct blob *b, const struct move *m)
     u->b = b;
     u->from = m->from;
     u->to = m->to;
+    u->why = m->why;
     u->done = m->done;
     u->user = m->user;
     u->persist = b->recorded ? b->persist : 0;

@@ -54,9 +54,10 @@ struct update {
     uint8_t persist;
     uint8_t replace;
     uint32_t from, to; /* UPDATE_MOVE: bits of targets */
-    uint32_t full;     /* bits of those that said so when they were written */
-    uint8_t settled;   /* space that waited for a commit was asked for */
-    uint8_t asked;     /* other shards gave back what they did not use */
+    enum move_why why;
+    uint32_t full;   /* bits of those that said so when they were written */
+    uint8_t settled; /* space that waited for a commit was asked for */
+    uint8_t asked;   /* other shards gave back what they did not use */
     uint8_t order[TARGETS_MAX];
     uint32_t n_order;
     struct extent *made;

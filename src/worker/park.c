@@ -40,7 +40,8 @@ static int has_work(const struct worker *w)
 static uint64_t sleep_ns(const struct worker *w)
 {
     /* Nobody else sees completions, or tries again for those who starve. */
-    if (store_pending(w->team->store, w->index) || w->env.starving)
+    if (store_pending(w->team->store, w->index) || w->env.starving ||
+        (!w->draining && store_restless(w->team->store, w->index)))
         return WATCH_NS;
     return holds_count(w->holds) ? HOLDS_NS : 0;
 }

@@ -98,6 +98,8 @@ uint32_t worker_round(struct worker *w)
         served += serve_channel(w, w->served[i]);
     other = mailbox_run(&w->env.inbox);
     other += store_poll(w->team->store, w->index);
+    if (!w->draining)
+        other += store_step(w->team->store, w->index);
     other += holds_sweep(w->holds, 2u * served + 4u);
     if (w->env.starving) {
         holds_sweep(w->holds, holds_count(w->holds));

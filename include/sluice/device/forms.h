@@ -124,6 +124,16 @@ SL_FN int slf_rename(const struct sl_dev *d, int form, const struct sl_key *k,
     return slb_finish_now(d, form, &f);
 }
 
+SL_FN int slf_score(const struct sl_dev *d, int form, const struct sl_key *k,
+                    uint32_t score)
+{
+    struct slm_request q;
+    slm_request_init(&q, SL_POOL_STORE, SL_STORE_SCORE);
+    q.score = (uint16_t)score;
+    struct sl_future f = slb_begin_named(d, form, k, &q);
+    return slb_finish_now(d, form, &f);
+}
+
 #define SL_FORMS(F, FORM)                                                      \
     SL_FN int sl_noop_##F(const struct sl_dev *d, uint32_t lane)               \
     {                                                                          \
@@ -215,6 +225,11 @@ SL_FN int slf_rename(const struct sl_dev *d, int form, const struct sl_key *k,
                             struct sl_key to, uint32_t flags)                  \
     {                                                                          \
         return slf_rename(d, FORM, &k, &to, flags);                            \
+    }                                                                          \
+    SL_FN int sl_score_##F(const struct sl_dev *d, struct sl_key k,            \
+                           uint32_t score)                                     \
+    {                                                                          \
+        return slf_score(d, FORM, &k, score);                                  \
     }                                                                          \
     SL_FN int sl_task_##F(const struct sl_dev *d, const struct sl_call *c,     \
                           struct sl_result *out)                               \
