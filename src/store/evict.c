@@ -281,6 +281,16 @@ int evict_restless(const struct store *s, uint32_t worker)
 
 /* ---- promotion ---- */
 
+/* Bits of the targets that have a lower score. */
+static uint32_t slower(const struct choice *c, uint32_t target)
+{
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < c->n; i++)
+        if (c->score[c->by_score[i]] < c->score[target])
+            bits |= TARGET_BIT(c->by_score[i]);
+    return bits & ~c->discards;
+}
+
 /* The first target of its order, when that one has room below its low mark. */
 static uint32_t better_place(struct shard *sh, const struct blob *b)
 {
@@ -304,7 +314,8 @@ void evict_promote(struct shard *sh, struct blob *b)
         sh->evict.flying == EVICT_MOVES)
         return;
     uint32_t t = better_place(sh, b);
-    if (t == TARGETS_MAX || !blob_lies_on(b, ~TARGET_BIT(t)))
+    uint32_t from = t < TARGETS_MAX ? slower(&sh->choice, t) : 0;
+    if (!blob_lies_on(b, from))
         return;
     for (uint32_t i = 0; i < EVICT_MOVES && !slot; i++)
         if (!sh->evict.slot[i].flying)
@@ -314,7 +325,7 @@ void evict_promote(struct shard *sh, struct blob *b)
         return;
     slot->promotes = 1;
     slot->target = t;
-    (void)begin(slot, b, ~TARGET_BIT(t), TARGET_BIT(t));
+    (void)begin(slot, b, from, TARGET_BIT(t));
 }
 
 /* ---- the rest ---- */

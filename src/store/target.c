@@ -58,7 +58,9 @@ static void set_marks(const struct store *s, struct target *t)
 {
     const struct sl_config *c = s->config.config;
     double all = (double)t->spec.capacity;
-    t->over_bytes = (uint64_t)(all * (double)c->evict_high);
+    t->over_bytes = c->evict_high < 1.0f
+                        ? (uint64_t)(all * (double)c->evict_high)
+                        : UINT64_MAX;
     t->under_bytes = (uint64_t)(all * (double)c->evict_low);
 }
 
