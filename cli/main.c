@@ -23,6 +23,7 @@ static const struct {
     {"query", cmd_query, "find tags and blobs by regular expression"},
     {"compress", cmd_compress, "compress a file to a .lz4 frame"},
     {"decompress", cmd_decompress, "read a .lz4 file"},
+    {"target", cmd_target, "list, add, score and remove targets"},
     {"demo", cmd_demo, "put and get a directory from a kernel, and compare"},
     {"bench", cmd_bench, "measure the limits and Sluice in one run"},
     {"fsck", cmd_fsck, "check a store that nobody has open, and mend it"},

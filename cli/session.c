@@ -104,6 +104,11 @@ int session_fail(const struct session *s, int code)
     return out_fail("'%s': %s", s->dir, reason(code));
 }
 
+int session_fail_as(const char *what, const char *name, int code)
+{
+    return out_fail("%s '%s': %s", what, name, reason(code));
+}
+
 json_t *session_json(const struct session *s)
 {
     json_t *root = json_object();

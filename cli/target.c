@@ -16,13 +16,15 @@ static const char help[] =
     "                         [--score S] NAME\n"
     "       sluice target score --data DIR --score S NAME\n"
     "       sluice target rm --data DIR NAME\n"
-    "Lists and changes where a store keeps bytes. What is added is a file, which\n"
+    "Lists and changes where a store keeps bytes. What is added is a file, "
+    "which\n"
     "the store opens again each time; rm moves what it holds to other targets\n"
     "first.\n\n"
     "  --data DIR        directory of the store\n"
     "  --path FILE       absent or empty; it is removed with the target\n"
     "  --capacity BYTES  most that it may hold, with k, m, g or t\n"
-    "  --score S         0.0 (slowest) to 1.0; without it, or with -1, speed is\n"
+    "  --score S         0.0 (slowest) to 1.0; without it, or with -1, speed "
+    "is\n"
     "                    measured\n"
     "  --json            ls and stat: as JSON\n"
     "  -v, --verbose\n";
@@ -47,8 +49,8 @@ static json_t *info_json(const struct sl_target_info *t)
         "capacity", (json_int_t)t->capacity, "used", (json_int_t)t->used,
         "blob_bytes", (json_int_t)t->blob_bytes, "score", t->score, "bandwidth",
         (json_int_t)t->bandwidth, "latency_ns", (json_int_t)t->latency_ns,
-        "evicted", (json_int_t)t->evicted, "promoted",
-        (json_int_t)t->promoted, "moved_bytes", (json_int_t)t->moved_bytes);
+        "evicted", (json_int_t)t->evicted, "promoted", (json_int_t)t->promoted,
+        "moved_bytes", (json_int_t)t->moved_bytes);
 }
 
 static void show_line(const struct sl_target_info *t)
@@ -78,7 +80,8 @@ static int show_one(const struct sl_target_info *t)
 
 static int fail(const struct request *r, int code)
 {
-    return session_fail_as(&r->s, "target", r->name, code);
+    return r->name ? session_fail_as("target", r->name, code)
+                   : session_fail(&r->s, code);
 }
 
 static int run_ls(struct request *r)
@@ -144,8 +147,8 @@ static const struct {
     int (*run)(struct request *r);
     int names, adds, scores; /* takes a name, --path and --capacity, --score */
 } verbs[] = {
-    {"ls", run_ls, 0, 0, 0},       {"stat", run_stat, 1, 0, 0},
-    {"add", run_add, 1, 1, 1},     {"score", run_score, 1, 0, 2},
+    {"ls", run_ls, 0, 0, 0},   {"stat", run_stat, 1, 0, 0},
+    {"add", run_add, 1, 1, 1}, {"score", run_score, 1, 0, 2},
     {"rm", run_rm, 1, 0, 0},
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
