@@ -44,7 +44,7 @@ fails 2 "needs --path" "add without a path" \
 fails 2 "unknown verb" "unknown verb" "$sluice" target list "${data[@]}"
 
 mv "$tmp/second" "$tmp/away"
-fails 1 "no such target" "its file is gone" "$sluice" target ls "${data[@]}" \
+fails 1 "No such file" "its file is gone" "$sluice" target ls "${data[@]}" \
     --json
 mv "$tmp/away" "$tmp/second"
 works "rm" "$sluice" target rm "${data[@]}" second

@@ -114,6 +114,7 @@ static void every_size_comes_back_from_every_tier(void **state)
     (void)state;
     struct sl_config c = small_config();
     c.ram_bytes = 16 * MIB;
+    c.evict_high = 1.0f; /* each stays where it was put */
     c.file_path = "store-test-file";
     c.file_bytes = 32 * MIB;
     struct sl_runtime *rt = open_store(&c);

@@ -172,11 +172,8 @@ static int open_listed(struct store *s, struct target_spec *spec)
 {
     int at = free_entry(s);
     int rc = at < 0 ? at : open_entry(s, at, spec, 0);
-    if (rc) {
-        log_error("store: target %s cannot be opened: %s", spec->name,
-                  sl_strerror(rc));
+    if (rc)
         target_spec_free(spec);
-    }
     return rc;
 }
 
@@ -454,13 +451,15 @@ static uint64_t used_of(const struct target *t)
     return __atomic_load_n(&t->counts.used, __ATOMIC_RELAXED);
 }
 
-/* Until nobody reads what has left. */
-static int settle(struct store *s, const struct target *t)
+/* Until nobody reads what has left. A blob that was renamed into another shard
+ * meanwhile was in no drain, so these are done again now and then. */
+static int settle(struct store *s, uint32_t at)
 {
     const struct timespec nap = {0, 1000000};
+    const struct target *t = &s->target[at];
     uint64_t until = clock_ns() + READS_NS;
     int rc = 0;
-    while (!rc && used_of(t)) {
+    for (uint32_t turn = 1; !rc && used_of(t); turn++) {
         /* Relaxed: nothing else goes with it. Partner: store_stop. */
         if (__atomic_load_n(&s->stopping, __ATOMIC_RELAXED))
             return SL_EDEAD;
@@ -471,6 +470,10 @@ static int settle(struct store *s, const struct target *t)
         }
         nanosleep(&nap, NULL);
         rc = targets_round(s, settle_part, NULL);
+        if (!rc && turn % 16u == 0)
+            rc = targets_round(s, move_drain, &at);
+        if (!rc && turn % 16u == 0 && s->meta)
+            rc = store_barrier(s);
     }
     return rc;
 }
@@ -485,7 +488,7 @@ static int empty(struct store *s, uint32_t t)
      * target any more. */
     if (!rc && s->meta)
         rc = store_barrier(s);
-    return rc ? rc : settle(s, &s->target[t]);
+    return rc ? rc : settle(s, t);
 }
 
 static int remove_entry(struct store *s, int at)
