@@ -130,6 +130,7 @@ check "headers" tools/check_headers
 if build dev; then
     run_tests dev
     check "symbols" tools/check_symbols build/dev
+    check "dead code" tools/check_dead build/dev
     check "install" tools/check_install build/dev
     check "clang-tidy" tools/check_tidy build/dev
 fi
