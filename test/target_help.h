@@ -107,14 +107,17 @@ struct user {
 static inline void *use(void *arg)
 {
     struct user *u = arg;
-    while (!u->rc && !__atomic_load_n(u->stop, __ATOMIC_RELAXED)) {
-        for (int i = u->first; i < u->first + u->n && !u->rc; i++) {
+    int rc = 0;
+    while (!rc && !__atomic_load_n(u->stop, __ATOMIC_RELAXED)) {
+        for (int i = u->first; i < u->first + u->n && !rc; i++) {
             if (u->writes)
-                u->rc = put(u->rt, u->tag, i, u->size, i % 2 ? 0.7f : -1, 0);
-            if (!u->rc)
-                u->rc = check(u->rt, u->tag, i, u->size);
+                rc = put(u->rt, u->tag, i, u->size, i % 2 ? 0.7f : -1, 0);
+            if (!rc)
+                rc = check(u->rt, u->tag, i, u->size);
         }
-        u->rounds++;
+        /* Relaxed, both: the main thread looks now and then. */
+        __atomic_fetch_add(&u->rounds, 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&u->rc, rc, __ATOMIC_RELAXED);
     }
     return NULL;
 }

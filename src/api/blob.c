@@ -250,8 +250,7 @@ int sl_size(struct sl_runtime *rt, uint64_t tag, const char *name,
     return rc;
 }
 
-int sl_score(struct sl_runtime *rt, uint64_t tag, const char *name,
-             float score)
+int sl_score(struct sl_runtime *rt, uint64_t tag, const char *name, float score)
 {
     const struct sl_dev *d;
     struct sl_key k;

@@ -124,8 +124,7 @@ static void side_free(struct task_env *env, void *mem)
 #define NAMED                                                                  \
     (1u << SL_STORE_TAG | 1u << SL_STORE_PUT | 1u << SL_STORE_GET |            \
      1u << SL_STORE_DEL | 1u << SL_STORE_SIZE | 1u << SL_STORE_STAT |          \
-     1u << SL_STORE_RENAME | 1u << SL_STORE_TAG_RENAME |                       \
-     1u << SL_STORE_SCORE)
+     1u << SL_STORE_RENAME | 1u << SL_STORE_TAG_RENAME | 1u << SL_STORE_SCORE)
 /* Methods of the store that always answer into the side chunk, by bit. */
 #define ALWAYS_ASIDE                                                           \
     (1u << SL_STORE_STAT | 1u << SL_STORE_LIST | 1u << SL_STORE_TAGS |         \

@@ -6,11 +6,8 @@
 #include <string.h>
 
 static const struct tier_ops *const kinds[] = {
-    &tier_ram_ops,
-    &tier_hbm_ops,
-    &tier_file_ops,
-    &tier_null_ops,
-    &tier_fault_ops,
+    &tier_ram_ops,  &tier_hbm_ops,   &tier_file_ops,
+    &tier_null_ops, &tier_fault_ops,
 };
 
 int tier_open(const struct tier_config *c, struct tier **out)
