@@ -40,7 +40,7 @@ static void note(struct shard *sh, const struct sl_task *t, uint64_t tag,
     e.size = event_size(t) & SIZE_MOST;
     e.code = (uint32_t)-code & 0xffffu;
     e.op = t->cell.method & 0xffu;
-    events_add(sh->events, e);
+    events_add(sh->events, *sh->env.batches, e);
 }
 
 void shard_answered(struct shard *sh, const struct sl_task *t, int code)

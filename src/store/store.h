@@ -47,6 +47,8 @@ struct store_env {
     /** Sends a message to the worker that owns a shard; any thread. */
     void (*post)(void *runtime, uint32_t shard, struct message *m);
     void *runtime;
+    /** Counts the batches of tasks that the worker took; its own word. */
+    const uint32_t *batches;
 };
 
 int store_open(const struct store_config *c, struct store **out);

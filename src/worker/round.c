@@ -18,6 +18,7 @@ static uint32_t load_batch(struct worker *w, struct served *s, uint32_t ring,
         __builtin_prefetch(&c->replies[slots[i]], 1);
         __builtin_prefetch(&c->results[slots[i]], 1);
     }
+    w->batches++;
     for (uint32_t i = 0; i < n; i++) {
         tasks[i] = task_new(&w->env, &s->source);
         channel_load(c, slots[i], tasks[i]);

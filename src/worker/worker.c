@@ -155,6 +155,7 @@ void workers_env(struct workers *ws, uint32_t i, struct store_env *out)
     out->starve = task_starve;
     out->post = post_to_shard;
     out->runtime = ws;
+    out->batches = &w->batches;
 }
 
 int workers_start(struct workers *ws, struct store *store)

@@ -74,6 +74,7 @@ struct worker {
     struct holds *holds;
     struct served **served;
     uint32_t n_served, room;
+    uint32_t batches; /* taken so far */
     uint32_t n_leaving;
     int stop;     /* leave the loop */
     int draining; /* publish `quiet` */
