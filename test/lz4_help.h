@@ -99,10 +99,11 @@ HELP_FN void job_fetch(struct rig *r, struct lz4_job *q)
     memmove(q->dst, q->dst + GUARD, q->room);
 }
 
+/* Small ones go either way. */
 HELP_FN int job_is_large(const struct lz4_job *q)
 {
-    return q->what != CHECK_LZ4_UNPACK &&
-           (q->n > SL_LZ4_SMALL || q->shift % 2u);
+    uint32_t page = q->what == CHECK_LZ4_UNPACK ? q->room : q->n;
+    return page > SL_LZ4_SMALL || q->shift % 2u;
 }
 
 /* Runs those that the kernel for large pages takes, or the others. */

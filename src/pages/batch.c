@@ -106,5 +106,7 @@ int batch_decompress(const struct batch *b)
     int rc = args_of(b, &a);
     if (rc)
         return rc;
+    if (b->page_bytes > SL_LZ4_SMALL)
+        return launch_pages(b, &a, "k_lz4_unpack_large", LZ4_LARGE_WARPS);
     return launch_pages(b, &a, "k_lz4_unpack", LZ4_UNPACK_WARPS);
 }

@@ -12,8 +12,9 @@ struct lz4_small {
     } warp[CHECK_LZ4_WARPS];
 };
 
-struct lz4_large {
+union lz4_large {
     struct sl_lz4_pack_large pack;
+    struct sl_lz4_unpack_large unpack;
 };
 
 SL_FN uint32_t check_lz4_warp(void)
@@ -48,13 +49,16 @@ SL_KERNEL(k_check_lz4, struct check_lz4_args)
 
 SL_KERNEL(k_check_lz4_large, struct check_lz4_args)
 {
-    SL_SHARED(struct lz4_large, large);
+    SL_SHARED(union lz4_large, large);
     for (uint64_t i = slp_block(); i < arg.n_jobs; i += slp_blocks()) {
         struct check_lz4_job *j = LZ4_AT(struct check_lz4_job, arg.jobs_at) + i;
         const uint8_t *src = LZ4_AT(const uint8_t, j->src_at);
         uint8_t *dst = LZ4_AT(uint8_t, j->dst_at);
         int code = SL_ENOSYS;
-        if (j->what == CHECK_LZ4_PACK)
+        if (j->what == CHECK_LZ4_UNPACK)
+            code = sl_lz4_decompress_large_warp(&large->unpack, src, j->n, dst,
+                                                j->room);
+        else if (j->what == CHECK_LZ4_PACK)
             code = sl_lz4_compress_large_warp(&large->pack, src, j->n, dst,
                                               j->room, SL_LZ4_DEFAULT);
         else if (j->what == CHECK_LZ4_FAST)

@@ -21,8 +21,8 @@ struct check_lz4_job {
     uint32_t what;           /* enum check_lz4_what */
 };
 
-/** k_check_lz4: pages up to SL_LZ4_SMALL, and blocks of all sizes.
- *  k_check_lz4_large: pages of all sizes, one warp a block. */
+/** k_check_lz4: pages up to SL_LZ4_SMALL. k_check_lz4_large: of all sizes, one
+ *  warp a block. */
 struct check_lz4_args {
     uint64_t jobs_at; /* struct check_lz4_job, n_jobs */
     uint64_t n_jobs;

@@ -36,9 +36,18 @@
 #include "lz4_pack.h"
 #include "lz4_unpack.h"
 
+SLZ_FN struct slz_unpack slz_unpack_of(void *dst, uint32_t size)
+{
+    struct slz_unpack u;
+    u.dst = (uint8_t *)dst;
+    u.lane = slp_lane();
+    u.size = size;
+    return u;
+}
+
 /**
  * Decompresses the block src[0, n) to dst[0, size); `size` is exactly that of
- * the page, at most SL_LZ4_MAX.
+ * the page, at most SL_LZ4_SMALL.
  *
  * Returns 0, SL_EINVAL (size), or SL_EBLOCK: the block is damaged or gives
  * another number of bytes, and dst is undefined. The block may be hostile:
@@ -48,18 +57,27 @@
 SLZ_FN int sl_lz4_decompress_warp(struct sl_lz4_unpack *ws, const void *src,
                                   uint32_t n, void *dst, uint32_t size)
 {
-    struct slz_unpack u;
+    struct slz_unpack u = slz_unpack_of(dst, size);
+    if (size > SL_LZ4_SMALL)
+        return SL_EINVAL;
+    if (n == 0 || n > size + SLZ_EXCESS(size))
+        return SL_EBLOCK;
+    return slz_unpack_small(&u, ws, (const uint8_t *)src, n);
+}
+
+/** As sl_lz4_decompress_warp, for pages up to SL_LZ4_MAX. The workspace is
+ *  smaller, but more is read from device memory: for pages above
+ *  SL_LZ4_SMALL. */
+SLZ_FN int sl_lz4_decompress_large_warp(struct sl_lz4_unpack_large *ws,
+                                        const void *src, uint32_t n, void *dst,
+                                        uint32_t size)
+{
+    struct slz_unpack u = slz_unpack_of(dst, size);
     if (size > SL_LZ4_MAX)
         return SL_EINVAL;
     if (n == 0 || n > size + SLZ_EXCESS(size))
         return SL_EBLOCK;
-    u.ws = ws;
-    u.dst = (uint8_t *)dst;
-    u.lane = slp_lane();
-    u.size = size;
-    if (size <= SL_LZ4_SMALL)
-        return slz_unpack_small(&u, (const uint8_t *)src, n);
-    return slz_unpack_large(&u, (const uint8_t *)src, n);
+    return slz_unpack_large(&u, ws, (const uint8_t *)src, n);
 }
 
 /** Speed against ratio. */

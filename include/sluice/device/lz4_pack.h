@@ -30,8 +30,10 @@
 #define SLZ_SLOTS_LOG 10u
 #define SLZ_LARGE_LOG 11u
 
-#define SLZ_SEQS 48u    /* 31 that wait, and one window's: at most 16 */
-#define SLZ_MEASURE 12u /* bytes of a match that one lane measures */
+#define SLZ_SEQS 48u /* 31 that wait, and one window's: at most 16 */
+/* Words, and bytes, of a match that one lane measures. */
+#define SLZ_WORDS 4u
+#define SLZ_MEASURE (4u * SLZ_WORDS)
 
 /* Readable bytes around a page: two windows of the fast mode and a compare. */
 #define SLZ_MARGIN 96u
@@ -114,20 +116,25 @@ SLZ_FN uint32_t slz_far_word(const uint8_t *p)
            (uint32_t)p[3] << 24;
 }
 
-/* The 16 bytes from `at` on, whose last three may be wrong, as aligned words:
- * v[i] is a funnel shift of w[i] and w[i + 1] by 8 * at bits. */
+/* The aligned words that hold the SLZ_MEASURE bytes at `at`. */
 SLZ_FN void slz_words(const struct slz_pack *c, uint32_t at, uint32_t *w)
 {
     uint32_t i = at & ~3u;
     if (!c->large || at >= c->seg) {
         const uint32_t *q =
             (const uint32_t *)(const void *)(c->page + (i - c->seg));
-        for (uint32_t k = 0; k < 4u; k++)
+        for (uint32_t k = 0; k <= SLZ_WORDS; k++)
             w[k] = q[k];
         return;
     }
-    for (uint32_t k = 0; k < 4u; k++)
+    for (uint32_t k = 0; k <= SLZ_WORDS; k++)
         w[k] = slz_far_word(c->src + i + 4u * k);
+}
+
+/* Four bytes of those, from the byte 4 * k on. */
+SLZ_FN uint32_t slz_shifted(const uint32_t *w, uint32_t k, uint32_t at)
+{
+    return slp_funnel(w[k], w[k + 1u], 8u * at);
 }
 
 SLZ_FN uint32_t slz_page_byte(const struct slz_pack *c, uint32_t at)
@@ -187,34 +194,37 @@ SLZ_FN uint32_t slz_candidate(const struct slz_pack *c, uint32_t at, uint32_t p,
     return near ? near_at : old;
 }
 
-/* Bytes that are equal from p and q on, 0 if fewer than 4, at most
- * SLZ_MEASURE. */
-SLZ_FN uint32_t slz_measure(const uint32_t *a, uint32_t p, const uint32_t *b,
-                            uint32_t q)
+/* Bytes that are equal from p and q on, 0 if fewer than 4, at most SLZ_MEASURE.
+ * All words are compared, which is cheaper than branches. */
+SLZ_FN uint32_t slz_measure(const uint32_t *mine, uint32_t p,
+                            const uint32_t *other, uint32_t q)
 {
-    uint32_t x[3];
-    for (uint32_t k = 0; k < 3u; k++)
-        x[k] = slp_funnel(a[k], a[k + 1u], 8u * p) ^
-               slp_funnel(b[k], b[k + 1u], 8u * q);
-    uint32_t more = (x[1] ? 4u : 8u) + slp_zeros(x[1] ? x[1] : x[2]) / 8u;
-    return x[0] ? 0u : more;
+    uint32_t x = slz_shifted(mine, SLZ_WORDS - 1u, p) ^
+                 slz_shifted(other, SLZ_WORDS - 1u, q);
+    uint32_t n = 4u * (SLZ_WORDS - 1u);
+    for (uint32_t k = SLZ_WORDS - 2u; k > 0; k--) {
+        uint32_t y = slz_shifted(mine, k, p) ^ slz_shifted(other, k, q);
+        n = y ? 4u * k : n;
+        x = y ? y : x;
+    }
+    n += slp_zeros(x) / 8u;
+    return slz_shifted(mine, 0, p) == slz_shifted(other, 0, q) ? n : 0u;
 }
 
 SLZ_FN struct slz_look slz_look_up(const struct slz_pack *c, uint32_t at)
 {
     struct slz_look l;
-    uint32_t mine[4], other[4];
+    uint32_t mine[SLZ_WORDS + 1u], other[SLZ_WORDS + 1u];
     l.p = at + c->step * c->lane;
     slz_words(c, l.p, mine);
-    uint32_t v = slp_funnel(mine[0], mine[1], 8u * l.p);
-    uint32_t v4 = slp_funnel(mine[1], mine[2], 8u * l.p);
-    uint32_t q = slz_candidate(c, at, l.p, v, v4);
+    uint32_t q = slz_candidate(c, at, l.p, slz_shifted(mine, 0, l.p),
+                               slz_shifted(mine, 1, l.p));
     int possible = q < l.p && l.p < slz_begin_limit(c);
     q = possible ? q : at;
     slz_words(c, q, other);
     l.off = l.p - q;
-    l.match = slz_measure(mine, l.p, other, q);
     uint32_t room = c->n - SLZ_END_LITERALS - l.p;
+    l.match = slz_measure(mine, l.p, other, q);
     l.match = l.match < room ? l.match : room;
     l.match = possible ? l.match : 0u;
     return l;

@@ -34,7 +34,7 @@
 
 /* Output of large pages in shared memory, a power of two; at least what is
  * written between two flushes twice. */
-#define SLZ_RING 4096u
+#define SLZ_RING 2048u
 #define SLZ_FLUSH 512u
 
 /* With the block's bytes to their own alignment, and 32 positions read behind
@@ -57,15 +57,26 @@
  * over. One zone has at most SLZ_ZONE_MAX / 3 + 1. */
 #define SLZ_TOKENS 416u
 
-struct sl_lz4_unpack {
-    uint8_t buf[SLZ_UNPACK_BYTES] __attribute__((aligned(16)));
+/* What does not depend on the size of pages. */
+struct slz_unpack_lists {
     struct slz_pieces pieces;
     uint16_t token[SLZ_TOKENS];
 };
 
+struct sl_lz4_unpack {
+    uint8_t buf[SLZ_UNPACK_BYTES] __attribute__((aligned(16)));
+    struct slz_unpack_lists lists;
+};
+
+struct sl_lz4_unpack_large {
+    uint8_t buf[SLZ_RING] __attribute__((aligned(16)));
+    struct slz_unpack_lists lists;
+};
+
 /* One warp's work; the same in all lanes but `lane`. */
 struct slz_unpack {
-    struct sl_lz4_unpack *ws;
+    uint8_t *buf;
+    struct slz_unpack_lists *lists;
     const uint8_t *in; /* the block's bytes are in[.. end) */
     uint8_t *dst;
     uint32_t lane;
@@ -241,7 +252,7 @@ SLZ_FN uint32_t slz_tokens(struct slz_unpack *u, uint32_t at)
     int fits = u->n + sum <= SLZ_TOKENS;
     uint32_t last = slp_top(slp_ballot(SLZ_ALL, fits));
     if (fits)
-        slz_walk(u, &z, u->ws->token + u->n + sum - z.n);
+        slz_walk(u, &z, u->lists->token + u->n + sum - z.n);
     u->n += slp_shfl(SLZ_ALL, sum, last);
     uint32_t exit = slz_max(z.exit, u->lane);
     slp_syncwarp(SLZ_ALL);
@@ -264,7 +275,7 @@ SLZ_FN uint32_t slz_settle(uint32_t from)
 /* The byte at `from`, which is below `at` or literal. */
 SLZ_FN uint8_t slz_byte(const struct slz_unpack *u, uint32_t from, uint32_t at)
 {
-    const uint8_t *buf = u->ws->buf;
+    const uint8_t *buf = u->buf;
     if (!u->large)
         return buf[from];
     if (from >= SLZ_ELSEWHERE)
@@ -282,7 +293,7 @@ SLZ_FN void slz_write_32(const struct slz_unpack *u, uint32_t at, uint32_t from,
     uint32_t to = at + u->lane;
     from = at + slz_settle(from);
     if (used)
-        u->ws->buf[u->large ? to % SLZ_RING : to] = slz_byte(u, from, at);
+        u->buf[u->large ? to % SLZ_RING : to] = slz_byte(u, from, at);
     slp_syncwarp(SLZ_ALL);
 }
 
@@ -292,7 +303,7 @@ SLZ_FN void slz_write_32(const struct slz_unpack *u, uint32_t at, uint32_t from,
 SLZ_FN void slz_write(const struct slz_unpack *u, uint32_t begin, uint32_t n,
                       uint32_t *pieces)
 {
-    const struct slz_pieces *s = &u->ws->pieces;
+    const struct slz_pieces *s = &u->lists->pieces;
     uint32_t i = 0;
     for (; i + 4u * SLZ_LANES <= n; i += 4u * SLZ_LANES) {
         struct slz_v16 bits =
@@ -313,7 +324,7 @@ SLZ_FN void slz_write(const struct slz_unpack *u, uint32_t begin, uint32_t n,
 SLZ_FN void slz_flush_ring(struct slz_unpack *u, uint32_t upto)
 {
     while (upto - u->flushed >= SLZ_FLUSH) {
-        slz_flush(u->dst + u->flushed, u->ws->buf + u->flushed % SLZ_RING,
+        slz_flush(u->dst + u->flushed, u->buf + u->flushed % SLZ_RING,
                   SLZ_FLUSH, u->lane);
         u->flushed += SLZ_FLUSH;
     }
@@ -340,7 +351,7 @@ SLZ_FN int slz_bad(const struct slz_unpack *u, const struct slz_seq *s,
 SLZ_FN void slz_pieces_add(const struct slz_unpack *u, const struct slz_seq *s,
                            uint32_t begin)
 {
-    uint32_t *away = u->ws->pieces.away;
+    uint32_t *away = u->lists->pieces.away;
     uint32_t with_run = slp_ballot(SLZ_ALL, s->run != 0);
     uint32_t i = u->lane + slp_popc(with_run & slz_below(u->lane));
     if (s->run)
@@ -353,7 +364,7 @@ SLZ_FN void slz_pieces_add(const struct slz_unpack *u, const struct slz_seq *s,
 SLZ_FN int slz_sequences(struct slz_unpack *u, uint32_t first, uint32_t k)
 {
     struct slz_seq s = {0, 0, 0, 0, 0};
-    uint32_t token = u->ws->token[first + (u->lane < k ? u->lane : 0u)];
+    uint32_t token = u->lists->token[first + (u->lane < k ? u->lane : 0u)];
     if (u->large) /* 16 bits are listed; tokens come in ascending order */
         token = u->next + ((token - u->next) & 0xffffu);
     if (u->lane < k)
@@ -367,11 +378,11 @@ SLZ_FN int slz_sequences(struct slz_unpack *u, uint32_t first, uint32_t k)
     slz_pieces_add(u, &s, begin);
     for (uint32_t i = 0; i < total; i += SLZ_MAP_BYTES) {
         uint32_t left = total - i;
-        slz_map_clear(&u->ws->pieces, u->lane);
+        slz_map_clear(&u->lists->pieces, u->lane);
         if (s.run)
-            slz_map_start(&u->ws->pieces, begin - u->op - i);
+            slz_map_start(&u->lists->pieces, begin - u->op - i);
         if (s.match)
-            slz_map_start(&u->ws->pieces, begin + s.run - u->op - i);
+            slz_map_start(&u->lists->pieces, begin + s.run - u->op - i);
         slp_syncwarp(SLZ_ALL);
         slz_write(u, u->op + i, left < SLZ_MAP_BYTES ? left : SLZ_MAP_BYTES,
                   &pieces);
@@ -389,7 +400,7 @@ SLZ_FN int slz_sequences(struct slz_unpack *u, uint32_t first, uint32_t k)
  * and the rest moves to the front. */
 SLZ_FN int slz_drain(struct slz_unpack *u, int all)
 {
-    uint16_t *token = u->ws->token;
+    uint16_t *token = u->lists->token;
     uint32_t i = 0;
     while (u->n - i >= (all && u->n > i ? 1u : SLZ_LANES)) {
         uint32_t k = u->n - i < SLZ_LANES ? u->n - i : SLZ_LANES;
@@ -423,37 +434,41 @@ SLZ_FN int slz_unpack_block(struct slz_unpack *u, uint32_t at)
     return !rc && u->op != u->size ? SL_EBLOCK : rc;
 }
 
-SLZ_FN int slz_unpack_small(struct slz_unpack *u, const uint8_t *src,
-                            uint32_t n)
+SLZ_FN int slz_unpack_small(struct slz_unpack *u, struct sl_lz4_unpack *ws,
+                            const uint8_t *src, uint32_t n)
 {
-    uint8_t *buf = u->ws->buf;
     /* The block ends so far behind the page that it is never met, and lies as
      * it does in memory to 16 bytes. */
     uint32_t at = u->size + SLZ_EXCESS(u->size) + SLZ_GAP + 15u - n;
     at -= (at - (uint32_t)(uintptr_t)src) & 15u;
-    slz_fetch(buf + at, src, n, u->lane);
-    slp_fetched();
-    slp_syncwarp(SLZ_ALL);
-    u->in = buf;
+    u->buf = ws->buf;
+    u->lists = &ws->lists;
+    u->in = ws->buf;
     u->end = at + n;
     u->large = 0;
+    slz_fetch(u->buf + at, src, n, u->lane);
+    slp_fetched();
+    slp_syncwarp(SLZ_ALL);
     int rc = slz_unpack_block(u, at);
     slp_syncwarp(SLZ_ALL);
     if (!rc)
-        slz_flush(u->dst, buf, u->size, u->lane);
+        slz_flush(u->dst, u->buf, u->size, u->lane);
     return rc;
 }
 
-SLZ_FN int slz_unpack_large(struct slz_unpack *u, const uint8_t *src,
+SLZ_FN int slz_unpack_large(struct slz_unpack *u,
+                            struct sl_lz4_unpack_large *ws, const uint8_t *src,
                             uint32_t n)
 {
+    u->buf = ws->buf;
+    u->lists = &ws->lists;
     u->in = src;
     u->end = n;
     u->large = 1;
     int rc = slz_unpack_block(u, 0);
     slp_syncwarp(SLZ_ALL);
     if (!rc)
-        slz_flush(u->dst + u->flushed, u->ws->buf + u->flushed % SLZ_RING,
+        slz_flush(u->dst + u->flushed, u->buf + u->flushed % SLZ_RING,
                   u->size - u->flushed, u->lane);
     return rc;
 }

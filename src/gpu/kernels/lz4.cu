@@ -15,6 +15,10 @@ struct lz4_unpack_block {
     struct sl_lz4_unpack warp[LZ4_UNPACK_WARPS];
 };
 
+struct lz4_unpack_large_block {
+    struct sl_lz4_unpack_large warp[LZ4_LARGE_WARPS];
+};
+
 /** A warp's page. */
 struct lz4_page {
     uint64_t i;
@@ -247,38 +251,54 @@ SL_FN void lz4_fill(uint8_t *dst, uint32_t n, uint64_t fill, uint32_t lane)
         dst[i] = (uint8_t)(fill >> (i % 8u * 8u));
 }
 
-/* One page by its entry, none of which is believed. 0 or SL_EBLOCK. */
-SL_FN int lz4_unpack_entry(struct sl_lz4_unpack *ws, const struct k_lz4_args *a,
-                           const struct lz4_page *p, uint8_t *dst)
+/* One page by its entry, none of which is believed: 1 when the block is to be
+ * decoded, else 0 or SL_EBLOCK. */
+SL_FN int lz4_unpack_entry(const struct k_lz4_args *a, const struct lz4_page *p,
+                           const struct sl_page_entry *e, uint8_t *dst)
 {
-    struct sl_page_entry e = *p->entry;
-    const uint8_t *src = LZ4_AT(const uint8_t, a->src_at) + e.at_or_fill;
-    if (e.kind == SL_PAGE_ZERO || e.kind == SL_PAGE_FILL) {
-        lz4_fill(dst, p->bytes, e.kind == SL_PAGE_FILL ? e.at_or_fill : 0u,
+    if (e->kind == SL_PAGE_ZERO || e->kind == SL_PAGE_FILL) {
+        lz4_fill(dst, p->bytes, e->kind == SL_PAGE_FILL ? e->at_or_fill : 0u,
                  p->lane);
         return 0;
     }
-    if (e.at_or_fill > a->src_bytes || e.stored > a->src_bytes - e.at_or_fill)
+    if (e->at_or_fill > a->src_bytes ||
+        e->stored > a->src_bytes - e->at_or_fill)
         return SL_EBLOCK;
-    if (e.kind == SL_PAGE_LZ4)
-        return sl_lz4_decompress_warp(ws, src, e.stored, dst, p->bytes);
-    if (e.kind != SL_PAGE_RAW || e.stored != p->bytes)
+    if (e->kind == SL_PAGE_LZ4)
+        return 1;
+    if (e->kind != SL_PAGE_RAW || e->stored != p->bytes)
         return SL_EBLOCK;
-    lz4_move(dst, src, p->bytes, p->lane);
+    lz4_move(dst, LZ4_AT(const uint8_t, a->src_at) + e->at_or_fill, p->bytes,
+             p->lane);
     return 0;
 }
 
-SL_KERNEL(k_lz4_unpack, struct k_lz4_args)
+SL_FN void lz4_unpacked(const struct lz4_page *p, uint8_t *dst, int code)
 {
-    SL_SHARED(struct lz4_unpack_block, ws);
-    struct lz4_page p = lz4_page_of(&arg);
-    uint8_t *dst = LZ4_AT(uint8_t, arg.dst_at) + p.i * arg.page_bytes;
-    if (p.bytes == 0)
-        return;
-    int code = lz4_unpack_entry(&ws->warp[p.warp], &arg, &p, dst);
     slp_syncwarp(SLZ_ALL);
     if (code)
-        lz4_fill(dst, p.bytes, 0, p.lane);
-    if (p.lane == 0)
-        p.entry->code = (int16_t)code;
+        lz4_fill(dst, p->bytes, 0, p->lane);
+    if (p->lane == 0)
+        p->entry->code = (int16_t)code;
 }
+
+#define LZ4_UNPACK_KERNEL(name, block_type, unpack)                            \
+    SL_KERNEL(name, struct k_lz4_args)                                         \
+    {                                                                          \
+        SL_SHARED(struct block_type, ws);                                      \
+        struct lz4_page p = lz4_page_of(&arg);                                 \
+        uint8_t *dst = LZ4_AT(uint8_t, arg.dst_at) + p.i * arg.page_bytes;     \
+        if (p.bytes == 0)                                                      \
+            return;                                                            \
+        struct sl_page_entry e = *p.entry;                                     \
+        int code = lz4_unpack_entry(&arg, &p, &e, dst);                        \
+        if (code == 1)                                                         \
+            code = unpack(&ws->warp[p.warp],                                   \
+                          LZ4_AT(const uint8_t, arg.src_at) + e.at_or_fill,    \
+                          e.stored, dst, p.bytes);                             \
+        lz4_unpacked(&p, dst, code);                                           \
+    }
+
+LZ4_UNPACK_KERNEL(k_lz4_unpack, lz4_unpack_block, sl_lz4_decompress_warp)
+LZ4_UNPACK_KERNEL(k_lz4_unpack_large, lz4_unpack_large_block,
+                  sl_lz4_decompress_large_warp)

@@ -22,7 +22,8 @@
     X(k_lz4_sum)                                                               \
     X(k_lz4_base)                                                              \
     X(k_lz4_gather)                                                            \
-    X(k_lz4_unpack)
+    X(k_lz4_unpack)                                                            \
+    X(k_lz4_unpack_large)
 
 #define KERNEL_DECLARE(name) void name(const void *arg);
 KERNEL_LIST(KERNEL_DECLARE)
