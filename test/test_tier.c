@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The contract of tier.h, as one suite that runs over every kind of tier. */
+#include "gpu/gpu.h"
 #include "tier/file.h"
 #include "tier_rig.h"
 
@@ -15,20 +16,22 @@ struct kind {
     unsigned avoid;
     int discards; /* reads give zeros */
     int rounds;   /* of the tests that repeat: what is affordable */
+    int gpu;      /* 1: on the first CUDA device, when there is one */
 };
 
 static const struct kind kinds[] = {
-    {"ram", "ram", NULL, 0, 0, 1000000},
-    {"null", "null", NULL, 0, 1, 1000000},
-    {"file", "file", ".", 0, 0, 2000},
-    {"file, page cache", "file", ".", TIER_FILE_NO_DIRECT, 0, 2000},
-    {"file, pread", "file", ".", TIER_FILE_NO_URING, 0, 2000},
+    {"ram", "ram", NULL, 0, 0, 1000000, 0},
+    {"null", "null", NULL, 0, 1, 1000000, 0},
+    {"file", "file", ".", 0, 0, 2000, 0},
+    {"file, page cache", "file", ".", TIER_FILE_NO_DIRECT, 0, 2000, 0},
+    {"file, pread", "file", ".", TIER_FILE_NO_URING, 0, 2000, 0},
     {"file, pread, page cache", "file", ".",
-     TIER_FILE_NO_URING | TIER_FILE_NO_DIRECT, 0, 2000},
-    {"file, /dev/shm", "file", "/dev/shm", 0, 0, 20000},
-    {"hbm, host", "hbm", NULL, 0, 0, 2000},
-    {"fault around ram", "fault", NULL, 0, 0, 100000},
-    {"fault around file", "fault", ".", 0, 0, 2000},
+     TIER_FILE_NO_URING | TIER_FILE_NO_DIRECT, 0, 2000, 0},
+    {"file, /dev/shm", "file", "/dev/shm", 0, 0, 20000, 0},
+    {"hbm, host", "hbm", NULL, 0, 0, 2000, 0},
+    {"hbm, cuda", "hbm", NULL, 0, 0, 2000, 1},
+    {"fault around ram", "fault", NULL, 0, 0, 100000, 0},
+    {"fault around file", "fault", ".", 0, 0, 2000, 0},
 };
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -45,7 +48,7 @@ static int rig_open(const struct kind *k, struct rig *r, uint64_t capacity)
     struct tier_config c = {.kind = k->kind,
                             .name = "test",
                             .path = k->dir ? r->path : NULL,
-                            .device = "host",
+                            .device = k->gpu ? "cuda:0" : "host",
                             .capacity = capacity,
                             .n_ports = 2,
                             .queue_depth = DEPTH};
@@ -538,15 +541,21 @@ int main(void)
     static struct kind each[N_KINDS]; /* cmocka wants them writable */
     const struct CMUnitTest others[] = {
         cmocka_unit_test(unknown_kind_is_refused)};
-    int failed;
+    char why[128] = "";
+    int failed, no_gpu = gpu_cuda_ops.count(why, sizeof(why)) < 1;
+    size_t used = 0;
     memcpy(each, kinds, sizeof(kinds));
+    if (no_gpu)
+        printf("# the kind on a GPU is left out: %s\n", why);
     for (size_t i = 0; i < N_KINDS * N_CASES; i++) {
         size_t k = i / N_CASES, n = i % N_CASES;
+        if (kinds[k].gpu && no_gpu)
+            continue;
         snprintf(names[i], sizeof(names[i]), "%s: %s", kinds[k].name,
                  cases[n].name);
-        tests[i] = (struct CMUnitTest){names[i], cases[n].fn, setup, teardown,
-                                       &each[k]};
+        tests[used++] = (struct CMUnitTest){names[i], cases[n].fn, setup,
+                                            teardown, &each[k]};
     }
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    failed = _cmocka_run_group_tests("tiers", tests, used, NULL, NULL);
     return failed + cmocka_run_group_tests(others, NULL, NULL);
 }
