@@ -18,23 +18,24 @@ struct mix {
     unsigned restarts;
     uint64_t blob_max;
     int tight; /* less room than the blobs want */
+    int guest; /* a target comes and goes meanwhile */
 };
 
 /* What goes to a disk takes most of the time, so it gets fewer steps. */
 static const struct mix mixes[] = {
-    {"pinned", PINNED, 0, 180, 0, 300000, 0},
-    {"pinned tight", PINNED, 0, 130, 0, 40000, 1},
-    {"ram", RAM, 0, 120, 0, 300000, 0},
-    {"file", FILE_TIER, 0, 40, 0, 100000, 0},
-    {"pinned ram", PINNED | RAM, 0, 170, 0, 300000, 0},
-    {"pinned file", PINNED | FILE_TIER, 0, 70, 0, 100000, 0},
-    {"ram file", RAM | FILE_TIER, 0, 60, 0, 100000, 0},
-    {"pinned ram file", PINNED | RAM | FILE_TIER, 0, 70, 0, 300000, 0},
-    {"pinned ram tight", PINNED | RAM, 0, 60, 0, 40000, 1},
-    {"directory", DIRECTORY, 1, 20, 4, 100000, 0},
-    {"directory pinned", DIRECTORY | PINNED, 1, 25, 4, 300000, 0},
-    {"directory ram", DIRECTORY | RAM, 2, 20, 4, 70000, 0},
-    {"directory pinned ram", DIRECTORY | PINNED | RAM, 2, 35, 6, 300000, 0},
+    {"pinned", PINNED, 0, 180, 0, 300000, 0, 0},
+    {"pinned tight", PINNED, 0, 130, 0, 40000, 1, 0},
+    {"ram", RAM, 0, 120, 0, 300000, 0, 0},
+    {"file", FILE_TIER, 0, 40, 0, 100000, 0, 0},
+    {"pinned ram", PINNED | RAM, 0, 170, 0, 300000, 0, 1},
+    {"pinned file", PINNED | FILE_TIER, 0, 70, 0, 100000, 0, 0},
+    {"ram file", RAM | FILE_TIER, 0, 60, 0, 100000, 0, 0},
+    {"pinned ram file", PINNED | RAM | FILE_TIER, 0, 70, 0, 300000, 0, 0},
+    {"pinned ram tight", PINNED | RAM, 0, 60, 0, 40000, 1, 0},
+    {"directory", DIRECTORY, 1, 20, 4, 100000, 0, 0},
+    {"directory pinned", DIRECTORY | PINNED, 1, 25, 4, 300000, 0, 0},
+    {"directory ram", DIRECTORY | RAM, 2, 20, 4, 70000, 0, 0},
+    {"directory pinned ram", DIRECTORY | PINNED | RAM, 2, 35, 6, 300000, 0, 1},
 };
 #define N_MIXES (sizeof(mixes) / sizeof(mixes[0]))
 
@@ -60,6 +61,57 @@ static struct sl_config config_of(const struct mix *m, const char *path)
     else
         c.file_bytes = 0;
     return c;
+}
+
+/* ---- a target that comes and goes beside the players ---- */
+
+struct mover {
+    pthread_t thread;
+    struct sl_runtime *rt;
+    int stop; /* atomic */
+    int code; /* that no call may have */
+    uint64_t removed;
+};
+
+static void *come_and_go(void *arg)
+{
+    struct mover *m = arg;
+    struct sl_target_opts o = {.size = sizeof(o),
+                               .name = "guest",
+                               .kind = "ram",
+                               .capacity = 4 * MIB,
+                               .score = 0.9f};
+    while (!m->code && !__atomic_load_n(&m->stop, __ATOMIC_ACQUIRE)) {
+        m->code = sl_target_add(m->rt, &o, NULL);
+        if (m->code)
+            break;
+        for (int i = 0; i < 200; i++)
+            sched_yield();
+        /* What does not fit elsewhere stays, until others delete. */
+        while ((m->code = sl_target_remove(m->rt, "guest")) == SL_ENOSPC)
+            sched_yield();
+        m->removed++;
+    }
+    return NULL;
+}
+
+static int play_round(struct model_world *w, struct model_player *p,
+                      const struct mix *m, uint64_t steps, int reopened)
+{
+    struct mover guest = {.rt = w->rt};
+    if (m->guest)
+        assert_int_equal(
+            pthread_create(&guest.thread, NULL, come_and_go, &guest), 0);
+    int good = model_round(w, p, steps, reopened);
+    __atomic_store_n(&guest.stop, 1, __ATOMIC_RELEASE);
+    if (m->guest) {
+        assert_int_equal(pthread_join(guest.thread, NULL), 0);
+        assert_int_equal(guest.code, 0);
+        printf("# a target came and went %llu times\n",
+               (unsigned long long)guest.removed);
+        assert_true(guest.removed > 0);
+    }
+    return good;
 }
 
 static void open_world(struct model_world *w, const struct sl_config *c,
@@ -133,7 +185,7 @@ static void run_mix(const struct mix *m, const char *path, uint64_t seed,
     model_create(&w, p, seed);
     for (uint64_t r = 0; r < rounds; r++) {
         int good =
-            model_round(&w, p, steps / rounds / MODEL_PLAYERS + 1u, r > 0);
+            play_round(&w, p, m, steps / rounds / MODEL_PLAYERS + 1u, r > 0);
         assert_true(good);
         if (r + 1u == rounds)
             break;
