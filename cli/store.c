@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `sluice rm`, `ls` and `stat`. */
 #include "cli.h"
+#include "codec/codec.h"
 #include "listing.h"
 #include "opt.h"
 #include "out.h"
@@ -136,7 +137,7 @@ static json_t *blob_tiers(const struct sl_stat *st)
 static json_t *stat_blob(const struct session *s, const struct sl_stat *st)
 {
     return json_pack(
-        "{s:o, s:o, s:I, s:I, s:I, s:f, s:o, s:o, s:i, s:o, s:i, s:i, s:i, "
+        "{s:o, s:o, s:I, s:I, s:I, s:f, s:o, s:o, s:i, s:o, s:i, s:i, s:s, "
         "s:o}",
         "tag", out_text(s->tag, strlen(s->tag)), "blob",
         out_text(s->blob, strlen(s->blob)), "size", (json_int_t)st->size,
@@ -144,8 +145,9 @@ static json_t *stat_blob(const struct session *s, const struct sl_stat *st)
         "ratio", st->stored ? (double)st->size / (double)st->stored : 1.0,
         "created", stamp(st->created_ns), "changed", stamp(st->changed_ns),
         "extents", (int)st->extents, "score", score(st->score), "context",
-        (int)st->context, "persist", (int)st->persist, "codec", (int)st->codec,
-        "tiers", blob_tiers(st));
+        (int)st->context, "persist", (int)st->persist, "codec",
+        codec_name(st->codec) ? codec_name(st->codec) : "unknown", "tiers",
+        blob_tiers(st));
 }
 
 static int stat_run(struct session *s)

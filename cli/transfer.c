@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `sluice put` and `sluice get`: bytes between files and blobs. */
 #include "cli.h"
+#include "codec/codec.h"
 #include "io.h"
 #include "opt.h"
 #include "out.h"
@@ -17,8 +18,9 @@ struct transfer {
     struct session s;
     uint64_t offset, size, persist;
     int has_offset, has_size;
-    const char *file, *score;
+    const char *file, *score, *codec;
     float score_value;
+    uint64_t stored, codec_ns; /* of a put */
     uint8_t *buf;
 };
 
@@ -33,6 +35,11 @@ static const char put_help[] =
     "                 2 survives a power cut\n"
     "  --score S      0.0 to 1.0, 1.0 for the fastest target; default -1:\n"
     "                 the store chooses\n"
+    "  --codec C      none (default), or bzip2, blosc, brotli, lz4, lzma, "
+    "snappy,\n"
+    "                 lzo, zfp, zlib, zstd, each with :fast, :balanced "
+    "(default)\n"
+    "                 or :best behind it; or dynamic\n"
     "  --json         what was stored, as JSON\n"
     "  -v, --verbose\n";
 
@@ -82,20 +89,40 @@ static int parse_score(const char *text, float *out)
     return out_usage("option '--score': %s is not -1 and not in 0 to 1", text);
 }
 
+static int put_report(const struct transfer *t)
+{
+    json_t *root = session_json(&t->s);
+    if (root)
+        json_object_update_new(
+            root,
+            json_pack("{s:I, s:I, s:I, s:f, s:I}", "offset",
+                      (json_int_t)t->offset, "bytes", (json_int_t)t->size,
+                      "stored", (json_int_t)t->stored, "ratio",
+                      t->stored ? (double)t->size / (double)t->stored : 1.0,
+                      "codec_ns", (json_int_t)t->codec_ns));
+    return out_json(root);
+}
+
 /* The first piece is read before the store is touched, so that a FILE that
  * cannot be read changes nothing. A FILE of one piece is put whole. */
-static int put_pieces(struct transfer *t, struct input *in, size_t n)
+static int put_pieces(struct transfer *t, struct input *in, size_t n,
+                      uint8_t codec)
 {
+    struct sl_result result = {{0}};
     struct sl_put_opts how = {.size = sizeof(how),
                               .flags = t->has_offset ? 0 : SL_F_REPLACE,
                               .score = t->score_value,
-                              .persist = (uint8_t)t->persist};
+                              .persist = (uint8_t)t->persist,
+                              .codec = codec,
+                              .result = &result};
     uint64_t at = t->offset;
     do {
         int code = sl_put(t->s.rt, t->s.tag_id, t->s.blob, at, t->buf, n, &how);
         if (code)
             return session_fail(&t->s, code);
         how.flags = 0;
+        t->stored += result.v[2];
+        t->codec_ns += result.v[3];
         at += n;
         t->size = at - t->offset;
         if (n < SL_IO_MAX)
@@ -112,7 +139,11 @@ static int put_pieces(struct transfer *t, struct input *in, size_t n)
 static int put_run(struct transfer *t, struct input *in)
 {
     size_t n;
-    int code, rc;
+    uint8_t codec = SL_CODEC_NONE;
+    int code = t->codec ? codec_parse(t->codec, &codec) : 0, rc;
+    if (code)
+        return out_usage("option '--codec': '%s': %s", t->codec,
+                         sl_strerror(code));
     t->buf = malloc(SL_IO_MAX);
     if (!t->buf)
         return out_fail("%s", sl_strerror(SL_ENOMEM));
@@ -123,7 +154,7 @@ static int put_run(struct transfer *t, struct input *in)
         return rc;
     code = sl_tag(t->s.rt, t->s.tag, &t->s.tag_id);
     rc = code ? out_fail("tag '%s': %s", t->s.tag, sl_strerror(code))
-              : put_pieces(t, in, n);
+              : put_pieces(t, in, n, codec);
     return session_close(&t->s, rc);
 }
 
@@ -138,9 +169,10 @@ int cmd_put(int argc, char **argv)
          .seen = &t.has_offset},
         {.name = "persist", .kind = OPT_NUMBER, .to = &t.persist, .max = 2},
         {.name = "score", .kind = OPT_TEXT, .to = &t.score},
+        {.name = "codec", .kind = OPT_TEXT, .to = &t.codec},
         {.name = "json", .kind = OPT_FLAG, .to = &t.s.json},
     };
-    struct opt_set set = {put_help, opts, 5, 3, 3};
+    struct opt_set set = {put_help, opts, 6, 3, 3};
     struct input in;
     int rc = parse(&t, &set, argc, argv);
     if (rc != OPT_GO)
@@ -154,7 +186,7 @@ int cmd_put(int argc, char **argv)
     rc = put_run(&t, &in);
     free(t.buf);
     input_close(&in);
-    return rc || !t.s.json ? rc : report(&t);
+    return rc || !t.s.json ? rc : put_report(&t);
 }
 
 /* ---- get ---- */

@@ -314,6 +314,22 @@ cp "$tmp/format" "$store/format"
 works "the store is unharmed" "$sluice" get --data "$store" names a "$tmp/got"
 same "$tmp/w" "$tmp/got" "its bytes too"
 
+# ---- codecs ----
+
+for i in $(seq 2000); do echo "line $i of a text that repeats itself"; done >"$tmp/a"
+for codec in none lz4 zstd:fast zlib:best dynamic; do
+    works "put --codec $codec" \
+        "$sluice" put --data "$store" --codec "$codec" coded "$codec" "$tmp/a"
+    works "get of $codec" \
+        "$sluice" get --data "$store" coded "$codec" "$tmp/got"
+    same "$tmp/a" "$tmp/got" "$codec gives the same bytes"
+done
+"$sluice" stat --data "$store" coded lz4 >"$out"
+grep -q '^codec: lz4$' "$out" || die "stat names the codec"
+ok "stat names the codec"
+fails 2 "unknown codec" "an unknown codec" \
+    "$sluice" put --data "$store" --codec zip coded x "$tmp/a"
+
 # ---- doctor ----
 
 works "doctor" "$sluice" doctor

@@ -233,7 +233,7 @@ static const struct refusal refusals[] = {
      .code = SL_EPERSIST},
     {.what = "unknown codec",
      OP(CHECK_PUT_WAIT),
-     .op.codec = 1,
+     .op.codec = SL_CODECS,
      .name = NAME_STORED,
      .code = SL_ECODEC},
 };

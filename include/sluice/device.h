@@ -68,7 +68,7 @@ struct sl_how {
     uint16_t score; /* 0..1000, SL_SCORE_AUTO */
     uint16_t context;
     uint8_t persist; /* 0, 1, 2 */
-    uint8_t codec;   /* 0 */
+    uint8_t codec;   /* SL_CODEC(...), SL_CODEC_DYNAMIC; 0: none */
     uint8_t high;    /* 1: high priority */
 };
 SL_FN struct sl_how sl_how_default(void)

@@ -87,6 +87,9 @@ struct sl_config {
     float evict_high, evict_low;
     /* Bytes a second that eviction and promotion may move: 2 GB. */
     uint64_t move_bytes_per_s;
+    /* Threads that code and decode: half the CPUs, 1 to 8. They start with the
+     * first blob that has a codec. */
+    uint64_t codec_threads;
 };
 
 enum sl_placement {
@@ -127,8 +130,14 @@ struct sl_put_opts {
      * survives a power cut. A blob keeps the highest level it was put with; a
      * delete is as durable as what it deletes. */
     uint8_t persist;
-    uint8_t codec;    /* 0 */
+    /* How the bytes are stored: SL_CODEC(SL_CODEC_ZSTD, SL_CODEC_FAST) and the
+     * like, SL_CODEC_DYNAMIC, or 0 as they are. What a codec does not make
+     * smaller is stored as it is. */
+    uint8_t codec;
     uint16_t context; /* kept with the blob */
+    /* Null, or filled in when sl_put succeeds (not sl_put_begin, which refuses
+     * it): struct sl_result, PUT. */
+    struct sl_result *result;
 };
 
 /** Id of the tag `name` (1 to 255 bytes, NUL-terminated), created if absent. */
@@ -151,7 +160,7 @@ SL_API int sl_tag_rename(struct sl_runtime *rt, uint64_t tag,
  * SL_EOVERFLOW (it ends above SL_BLOB_MAX), SL_EFBIG (size > SL_IO_MAX),
  * SL_ENOSPC (nothing changed),
  * SL_ESCORE, SL_EPERSIST, SL_ENODATADIR (a level without a directory), SL_ECODEC,
- * SL_ETIMEDOUT, SL_EDEAD.
+ * SL_ENOCODEC, SL_ETIMEDOUT, SL_EDEAD.
  *
  * The bytes travel through the arena, all at once: a put needs `size` bytes of
  * it, in whole MiB above 1 MiB, that neither blobs of the pinned tier nor other

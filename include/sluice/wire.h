@@ -271,6 +271,9 @@ SL_BOTH uint64_t sl_reply_value(uint64_t reply)
  *   PUT, GET, SIZE,     [0] size of the blob in bytes, [1] version
  *   DEL, RENAME
  *                       (also with SL_EPASTEND: how many bytes exist)
+ *   PUT also            [2] bytes that it takes where it is stored: coded
+ *                       bytes, or plain ones that no codec made smaller,
+ *                       [3] nanoseconds of coding, of all threads together
  *   TAG_SIZE            [0] bytes, [1] blobs
  *   LIST, TAGS, QUERY   [0] next cursor (0: end), [1] entries, [2] bytes,
  *                       QUERY: [3] names that matched in this step
@@ -301,14 +304,14 @@ struct sl_segments {
 struct sl_stat {
     uint64_t size;
     uint64_t version;
-    uint64_t stored;     /* bytes that the tiers hold for it */
+    uint64_t stored; /* bytes that the tiers hold for it, coded ones exactly */
     uint64_t created_ns; /* CLOCK_REALTIME, to a few milliseconds */
     uint64_t changed_ns;
     uint32_t extents;
     uint16_t score;
     uint16_t context;
     uint8_t persist;
-    uint8_t codec;
+    uint8_t codec;   /* that most of its bytes are coded with; 0: none */
     uint8_t n_tiers; /* used entries of tier[] */
     uint8_t reserved[5];
     struct {

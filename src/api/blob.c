@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/runtime.h"
+#include "codec/codec.h"
 
 #include <math.h>
 #include <string.h>
@@ -60,12 +61,13 @@ static int put_opts(const struct sl_runtime *rt, const struct sl_put_opts *o,
         return SL_EINVAL;
     if (o->persist > 2u)
         return SL_EPERSIST;
-    if (o->codec)
-        return SL_ECODEC;
+    if (o->codec && codec_check(o->codec))
+        return codec_check(o->codec);
     if (o->persist && !rt->config.data_dir)
         return SL_ENODATADIR;
     q->flags = (uint16_t)o->flags;
     q->persist = o->persist;
+    q->codec = o->codec;
     q->context = o->context;
     return put_score(o->score, &q->score);
 }
@@ -225,11 +227,15 @@ int sl_put(struct sl_runtime *rt, uint64_t tag, const char *name,
     if (!d)
         return SL_EDEAD;
     f = slb_begin_put(d, SL_THREAD, &k, offset, &q, data, size);
+    f.want = opts && opts->result;
     rc = slb_finish_now(d, SL_THREAD, &f);
     if (host_again(d, rc)) {
         f = slb_begin_put(d, SL_THREAD, &k, offset, &q, data, size);
+        f.want = opts && opts->result;
         rc = slb_finish_now(d, SL_THREAD, &f);
     }
+    if (!rc && opts && opts->result)
+        *opts->result = f.result;
     host_leave(rt);
     return rc;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define MAX_WORKERS 256u
+#define MAX_CODEC_THREADS 256u
 #define MAX_LANES 1024u
 #define MAX_SPIN_US 1000000u
 #define MAX_FLUSH_MS 86400000u
@@ -116,6 +117,8 @@ static int check_flush(const struct sl_config *c)
 
 static int check_placement(const struct sl_config *c)
 {
+    if (c->codec_threads > MAX_CODEC_THREADS)
+        return wrong("codec_threads", "more than 256");
     if (c->placement > SL_PLACE_RANDOM)
         return wrong("placement", "no such engine");
     if (!(c->evict_high > 0.0f && c->evict_high <= 1.0f)) /* NaN too */

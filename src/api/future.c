@@ -66,6 +66,8 @@ int sl_put_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
     rc = slb_check_range(offset, size);
     if (!rc)
         rc = host_put(rt, opts, data, size, &q);
+    if (!rc && opts && opts->result)
+        rc = SL_EINVAL;
     if (rc)
         goto undo;
     rc = SL_EDEAD;

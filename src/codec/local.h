@@ -23,6 +23,7 @@ enum local_kind {
     LOCAL_ZSTD_DECODE,
     LOCAL_SAMPLE, /* choose.c */
     LOCAL_CODED,
+    LOCAL_UNIT, /* store/code.c */
     LOCALS
 };
 

@@ -47,6 +47,9 @@ int codec_pool_submit(struct codec_pool *p, struct codec_job *j);
 uint32_t codec_pool_threads(const struct codec_pool *p);
 /** Does the work of a job on this thread and sets result and ns; `done` is not
  *  called. */
-void codec_work_run(struct codec_job *j);
+void codec_job_run(struct codec_job *j);
+/** True when the work takes less than handing it to a thread and back: about
+ *  10 us. Of a CODEC_CALL, id, preset and n (0: not known) are hints. */
+int codec_job_is_quick(const struct codec_job *j);
 
 #endif

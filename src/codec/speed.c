@@ -10,8 +10,11 @@
 #include <time.h>
 
 #define SAMPLE_BYTES 16384u
-#define SLOW_BYTES 4096u /* for settings that are slow anyway */
-#define SLOW_NS 1000000u
+#define FIRST_BYTES 4096u
+/* After a first run of more, one follows; of much more, one that is no larger.
+ */
+#define SLOW_NS 100000u
+#define VERY_SLOW_NS 1000000u
 /* The least of them is taken: the others were disturbed. Each codes other bytes,
  * as the processor foresees the branches of a repeated run. */
 #define ROUNDS 4u
@@ -127,16 +130,14 @@ static int probe_one(struct probe *p, unsigned id, int preset,
                      struct codec_speed *out)
 {
     struct tally t = {.encode = UINT64_MAX, .decode = UINT64_MAX};
-    unsigned rounds = 1;
     p->tally = &t;
-    t.bytes = SLOW_BYTES;
+    t.bytes = FIRST_BYTES;
     /* The first run makes the thread's context, too. */
     int rc = run(p, id, preset, 0);
-    if (t.encode < SLOW_NS) {
+    unsigned rounds = t.encode < SLOW_NS ? ROUNDS : 1u;
+    if (t.encode < VERY_SLOW_NS)
         t = (struct tally){
             .encode = UINT64_MAX, .decode = UINT64_MAX, .bytes = SAMPLE_BYTES};
-        rounds = ROUNDS;
-    }
     for (unsigned i = 1; i <= rounds && !rc; i++)
         rc = run(p, id, preset, i);
     out->encode_ns = (float)t.encode / (float)t.bytes;

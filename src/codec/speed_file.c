@@ -121,7 +121,7 @@ int codec_speeds_load(const char *path, struct codec_speeds *out)
 static int write_file(const char *path, const uint8_t *bytes)
 {
     int rc = 0;
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return errno == EACCES ? SL_EACCES : SL_EIO;
     errno = 0;

@@ -42,6 +42,19 @@ static int add_old(struct update *u, const struct extent *e)
     return 0;
 }
 
+/* Bytes of a coded unit that stays coded. */
+static int add_stored(struct update *u, const struct extent *e)
+{
+    struct piece *p = add_room(u, e->off, extent_space(e));
+    if (!p)
+        return SL_ENOMEM;
+    p->len = (uint32_t)e->len;
+    p->old = *e;
+    p->load = 1;
+    p->stored = 1;
+    return 0;
+}
+
 /* ---- a put ---- */
 
 static void add_listed(struct update *u, uint64_t from, uint64_t to)
@@ -114,8 +127,8 @@ static uint32_t pack(struct update *u, uint32_t from)
     uint32_t n = 0;
     while (from + n < b->n) {
         const struct extent *e = &b->ext[from + n];
-        if (e->target != TARGET_PINNED || len + e->len > UNIT_BYTES ||
-            e->off != b->ext[from].off + len)
+        if (e->target != TARGET_PINNED || e->codec ||
+            len + e->len > UNIT_BYTES || e->off != b->ext[from].off + len)
             break;
         len += e->len;
         n++;
@@ -155,7 +168,9 @@ static int gather_move(struct update *u)
             i++;
             continue;
         }
-        if (e->target != TARGET_PINNED)
+        if (e->codec)
+            taken = add_stored(u, e) ? 0u : 1u;
+        else if (e->target != TARGET_PINNED)
             taken = add_old(u, e) ? 0u : 1u;
         else if (e->len < UNIT_BYTES || e->skip % TIER_BLOCK)
             taken = e->len < UNIT_BYTES ? pack(u, i) : !add_old(u, e);
@@ -229,7 +244,7 @@ static void loaded(struct update *u)
         if (u->piece[i].load)
             overlay(u, &u->piece[i]);
     give_list(u);
-    update_place(u);
+    update_code(u);
 }
 
 /* ---- load ---- */
@@ -246,8 +261,9 @@ static void load_done(struct unit_io *io, int code)
 static int load_piece(struct update *u, struct piece *p)
 {
     uint8_t *to = shard_arena(u->sh) + p->chunk;
-    if (p->old.target == TARGET_PINNED) {
-        memcpy(to, shard_arena(u->sh) + p->old.loc + p->old.skip, p->old.len);
+    if (p->old.target == TARGET_PINNED && (p->stored || !p->old.codec)) {
+        memcpy(to, shard_arena(u->sh) + p->old.loc + p->old.skip,
+               extent_summed(&p->old));
         return 0;
     }
     p->io.sh = u->sh;
@@ -258,7 +274,7 @@ static int load_piece(struct update *u, struct piece *p)
     p->io.name = u->b->name;
     p->io.name_len = u->b->name_len;
     u->pending++;
-    int rc = unit_read(&p->io, to);
+    int rc = p->stored ? unit_fetch(&p->io, to) : unit_read(&p->io, to);
     if (rc)
         u->pending--;
     return rc;

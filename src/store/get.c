@@ -119,7 +119,8 @@ static void get_segment(struct get *g, uint64_t at, uint64_t bytes)
 static int get_read(struct get *g, const struct extent *e, uint64_t *at)
 {
     struct get_unit *u = &g->unit[g->n_unit];
-    if (chunk_alloc(g->sh->env.cache, class_for(e->stored), at))
+    if (chunk_alloc(g->sh->env.cache, class_for(unit_stored((uint32_t)e->len)),
+                    at))
         return SL_ENOMEM;
     g->hold[g->n_hold++] = *at;
     g->n_unit++;
@@ -151,7 +152,7 @@ static void get_start(struct get *g)
 
 static int get_extent(struct get *g, const struct extent *e, uint64_t *at)
 {
-    if (e->target != TARGET_PINNED)
+    if (e->target != TARGET_PINNED || e->codec)
         return get_read(g, e, at);
     chunk_ref(g->sh->store->config.arena, e->loc);
     g->hold[g->n_hold++] = e->loc;
@@ -277,7 +278,7 @@ int store_get(struct sl_task *t, void *container)
     blob_heat(sh, b);
     uint32_t i = blob_seek(b, c->offset);
     const struct extent *e = i < b->n ? &b->ext[i] : NULL;
-    if (e && e->target == TARGET_PINNED && e->off <= c->offset &&
+    if (e && e->target == TARGET_PINNED && !e->codec && e->off <= c->offset &&
         c->offset + c->size <= e->off + e->len)
         return get_short(sh, t, e);
     rc = get_long(sh, t, b, i);
@@ -319,12 +320,19 @@ static void stat_extents(const struct shard *sh, const struct blob *b,
                          struct sl_stat *s)
 {
     uint64_t bytes[TARGETS_MAX] = {0};
+    uint64_t coded[SL_CODEC_ID_MASK + 1u] = {0};
     for (uint32_t i = 0; i < b->n; i++) {
         const struct extent *e = &b->ext[i];
         bytes[e->target] += e->len;
-        s->stored +=
-            e->target == TARGET_PINNED ? UINT64_C(1) << e->klass : e->stored;
+        coded[e->codec & SL_CODEC_ID_MASK] += e->codec ? e->len : 0u;
+        if (e->codec || e->target != TARGET_PINNED)
+            s->stored += e->stored;
+        else
+            s->stored += UINT64_C(1) << e->klass;
     }
+    for (uint8_t id = 1; id < SL_CODECS; id++)
+        if (coded[id] > coded[s->codec])
+            s->codec = id;
     for (uint32_t t = 0; t < TARGETS_MAX; t++)
         if (bytes[t])
             stat_bytes(s, sh->store->target[t].spec.kind, bytes[t]);

@@ -38,12 +38,13 @@ struct meta;
 struct meta_extent {
     uint64_t offset; /* of the first byte in the blob */
     uint32_t bytes;  /* of the blob, > 0 */
-    uint32_t stored; /* bytes in the target, multiple of TIER_BLOCK, > 0 */
+    uint32_t stored; /* > 0; raw: bytes in the target, a multiple of TIER_BLOCK;
+                        coded: exact coded bytes */
     uint64_t loc;    /* in the target, multiple of TIER_BLOCK */
     uint64_t sum;    /* XXH3-64 of the first `bytes` stored bytes (of all coded
                         bytes) */
     uint32_t target; /* 0: the data file */
-    uint32_t codec;  /* 0: stored >= bytes */
+    uint32_t codec;  /* enum sl_codec; 0: stored >= bytes */
 };
 
 struct meta_blob {

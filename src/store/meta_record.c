@@ -90,10 +90,10 @@ static int extent_check(const struct meta_extent *e, uint64_t from,
     if (e->bytes == 0 || e->offset < from || e->offset > size ||
         e->bytes > size - e->offset)
         return SL_EINVAL;
-    if (e->stored == 0 || e->stored % TIER_BLOCK || e->loc % TIER_BLOCK ||
-        e->loc > UINT64_MAX - e->stored)
+    if (e->stored == 0 || e->loc % TIER_BLOCK ||
+        e->loc > UINT64_MAX - TIER_BLOCK - e->stored)
         return SL_EINVAL;
-    if (e->codec == 0 && e->stored < e->bytes)
+    if (e->codec == 0 && (e->stored < e->bytes || e->stored % TIER_BLOCK))
         return SL_EINVAL;
     return SL_OK;
 }

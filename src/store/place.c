@@ -12,15 +12,23 @@
 
 /* ---- giving back ---- */
 
+static void drop_one(struct update *u, uint32_t i)
+{
+    const struct extent *e = &u->made[i];
+    if (e->target != TARGET_PINNED) {
+        unit_free(u->sh, e);
+        return;
+    }
+    shard_discharge(u->sh, UINT64_C(1) << e->klass);
+    if (u->units[i].own_chunk)
+        chunk_unref(u->sh->env.cache, e->loc);
+    u->units[i].own_chunk = 0;
+}
+
 void update_drop_made(struct update *u)
 {
-    for (uint32_t i = 0; i < u->n_made; i++) {
-        const struct extent *e = &u->made[i];
-        if (e->target == TARGET_PINNED)
-            shard_discharge(u->sh, UINT64_C(1) << e->klass);
-        else
-            unit_free(u->sh, e);
-    }
+    for (uint32_t i = 0; i < u->n_made; i++)
+        drop_one(u, i);
     for (uint32_t i = 0; i < u->n; i++)
         u->piece[i].kept = 0;
     u->n_made = 0;
@@ -75,36 +83,83 @@ static int room_for_units(struct update *u)
     return u->made && u->units ? 0 : SL_ENOMEM;
 }
 
-/* SL_ENOSPC: none of the order from number i on has room. */
-static int plan_unit(struct update *u, uint32_t i, struct extent *e)
+/* SL_ENOSPC: none of the order from number i on has room. `c` may be null; what
+ * keeps nothing gets plain bytes, as nothing decodes there. */
+static int plan_unit(struct update *u, uint32_t i, struct extent *e,
+                     const struct coded *c)
 {
+    const struct extent plain = *e;
     int rc = SL_ENOSPC;
-    for (; i < u->n_order && rc == SL_ENOSPC; i++)
-        if (u->order[i] != TARGET_PINNED)
-            rc = unit_alloc(u->sh, u->order[i], e);
+    for (; i < u->n_order && rc == SL_ENOSPC; i++) {
+        uint8_t t = u->order[i];
+        if (t == TARGET_PINNED)
+            continue;
+        *e = plain;
+        if (c && !(u->sh->choice.discards & TARGET_BIT(t)) &&
+            unit_stored(c->bytes) < unit_stored(c->len))
+            coded_set(e, c);
+        rc = unit_alloc(u->sh, t, e);
+    }
     return rc;
 }
 
 /* All of the piece on order[i] and what comes behind it. */
 static int plan_units(struct update *u, struct piece *p, uint32_t i)
 {
-    int rc = align_piece(u, p);
-    for (uint32_t at = 0; at < p->len && !rc; at += UNIT_BYTES) {
+    int rc = p->stored ? 0 : align_piece(u, p);
+    for (uint32_t at = 0, k = 0; at < p->len && !rc; at += UNIT_BYTES, k++) {
         uint32_t left = p->len - at;
+        const struct coded *c = coded_of(u, p, k);
         struct extent e =
             extent_of(p->off + at, left < UNIT_BYTES ? left : UNIT_BYTES);
-        rc = plan_unit(u, i, &e);
+        rc = plan_unit(u, i, &e, c);
         if (rc)
             break;
         u->made[u->n_made] = e;
         u->units[u->n_made++].io.buf =
-            shard_arena(u->sh) + p->chunk + p->skip + at;
+            e.codec ? c->buf : shard_arena(u->sh) + p->chunk + p->skip + at;
     }
+    return rc;
+}
+
+/* Unit number k of a piece in a chunk of its own, of just its class. */
+static int plan_chunk(struct update *u, const struct piece *p, uint32_t k)
+{
+    const struct coded *c = coded_of(u, p, k);
+    uint32_t at = k * UNIT_BYTES, left = p->len - at;
+    uint32_t len = left < UNIT_BYTES ? left : UNIT_BYTES;
+    uint32_t bytes = c ? c->bytes : len;
+    uint8_t klass = class_for(bytes);
+    uint64_t chunk;
+    int rc = shard_charge(u->sh, UINT64_C(1) << klass);
+    if (rc)
+        return rc;
+    if (chunk_alloc(u->sh->env.cache, klass, &chunk)) {
+        shard_discharge(u->sh, UINT64_C(1) << klass);
+        return SL_ENOMEM;
+    }
+    memcpy(shard_arena(u->sh) + chunk,
+           c ? c->buf : shard_arena(u->sh) + p->chunk + p->skip + at, bytes);
+    struct extent e = extent_pinned(p->off + at, len, chunk, 0, klass);
+    if (c)
+        coded_set(&e, c);
+    u->made[u->n_made] = e;
+    u->units[u->n_made++].own_chunk = 1;
+    return 0;
+}
+
+static int plan_chunks(struct update *u, const struct piece *p)
+{
+    int rc = 0;
+    for (uint32_t k = 0; k * UNIT_BYTES < p->len && !rc; k++)
+        rc = plan_chunk(u, p, k);
     return rc;
 }
 
 static int plan_pinned(struct update *u, struct piece *p)
 {
+    if (coded_saves_chunks(u, p))
+        return plan_chunks(u, p);
     int rc = shard_charge(u->sh, UINT64_C(1) << p->klass);
     if (rc)
         return rc;
@@ -123,7 +178,7 @@ static int plan_piece(struct update *u, struct piece *p)
         rc = u->order[i] == TARGET_PINNED ? plan_pinned(u, p)
                                           : plan_units(u, p, i);
         while (rc && u->n_made > before)
-            unit_free(u->sh, &u->made[--u->n_made]);
+            drop_one(u, --u->n_made);
     }
     return rc;
 }
@@ -137,15 +192,20 @@ static uint32_t targets_for(const struct update *u)
     return u->persist ? among & c->lasting : among;
 }
 
-static int plan(struct update *u)
+uint32_t update_order(const struct update *u, uint8_t order[TARGETS_MAX])
 {
     const struct blob *b = u->b;
     uint64_t size = u->replace || u->hi > b->size ? u->hi : b->size;
     uint16_t score = b->score & 0xffffu;
-    int rc = room_for_units(u);
     if (u->t && u->t->cell.score != SL_SCORE_AUTO)
         score = u->t->cell.score;
-    u->n_order = choice_order(u->sh, score, size, targets_for(u), u->order);
+    return choice_order(u->sh, score, size, targets_for(u), order);
+}
+
+static int plan(struct update *u)
+{
+    int rc = room_for_units(u);
+    u->n_order = update_order(u, u->order);
     for (uint32_t i = 0; i < u->n && !rc; i++) {
         rc = plan_piece(u, &u->piece[i]);
         if (!rc || u->kind != UPDATE_MOVE || i == 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
+#include "codec/codec.h"
 #include "store/shard.h"
 
 #include <string.h>
@@ -40,8 +41,8 @@ static int put_check(const struct shard *sh, const struct sl_task *t)
         return SL_ESCORE;
     if (c->persist > 2u)
         return SL_EPERSIST;
-    if (c->codec != 0)
-        return SL_ECODEC;
+    if (c->codec && codec_check(c->codec))
+        return codec_check(c->codec);
     if (c->persist && !sh->store->meta)
         return SL_ENODATADIR;
     if (c->size == 0 || (c->flags & (SL_F_INLINE | SL_F_LIST)))
@@ -57,7 +58,7 @@ static int put_is_pinned(struct shard *sh, const struct sl_task *t,
                          const struct blob *b)
 {
     uint16_t score = t->cell.score;
-    if (t->cell.persist || (t->cell.flags & SL_F_LIST) ||
+    if (t->cell.persist || t->cell.codec || (t->cell.flags & SL_F_LIST) ||
         (b && (b->persist || b->busy)))
         return 0;
     if (score == SL_SCORE_AUTO && b)
@@ -77,7 +78,7 @@ static int put_in_place(struct shard *sh, const struct sl_task *t,
         return 0;
     if (e->len == c->size && !(c->flags & SL_F_INLINE) && c->size > 2048u)
         return 0; /* a flip costs less than this copy */
-    if (e->target != TARGET_PINNED ||
+    if (e->target != TARGET_PINNED || e->codec ||
         chunk_refs(sh->store->config.arena, e->loc) != 1u)
         return 0;
     memcpy(shard_arena(sh) + e->loc + e->skip + (c->offset - e->off),
@@ -222,7 +223,7 @@ static int put_append(struct shard *sh, const struct sl_task *t, struct blob *b)
     uint64_t at, len;
     if (!e || (c->flags & SL_F_REPLACE) || c->offset != e->off + e->len ||
         c->size > APPEND_BYTES || e->len + c->size > UNIT_BYTES ||
-        e->target != TARGET_PINNED || chunk_refs(a, e->loc) != 1u)
+        e->target != TARGET_PINNED || e->codec || chunk_refs(a, e->loc) != 1u)
         return 0;
     len = e->len + c->size;
     if (e->skip + len > (UINT64_C(1) << e->klass)) {
@@ -257,6 +258,8 @@ void put_done(struct shard *sh, struct sl_task *t, struct blob *b,
                now_ns);
     t->result.v[0] = b->size;
     t->result.v[1] = b->version;
+    t->result.v[2] = c->size; /* as they are; the long way knows better */
+    t->result.v[3] = 0;
     t->has_result = 1;
 }
 

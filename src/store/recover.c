@@ -38,6 +38,19 @@ static int target_of(const struct store *s, uint32_t number)
     return t < 0 ? SL_ENOTARGET : t;
 }
 
+/* Buffers are sized by this: a record that says else is refused. A codec that
+ * this build lacks is told to who reads the blob. */
+static int check_bytes(const struct meta_extent *e)
+{
+    if (e->codec >= SL_CODECS)
+        return SL_EVERSION;
+    if (e->bytes > UNIT_BYTES || e->loc > SL_BLOB_MAX - UNIT_BYTES)
+        return SL_ECORRUPT;
+    if (e->codec == SL_CODEC_NONE)
+        return e->stored == unit_stored(e->bytes) ? 0 : SL_ECORRUPT;
+    return unit_stored(e->stored) < unit_stored(e->bytes) ? 0 : SL_ECORRUPT;
+}
+
 static int load_extents(struct shard *sh, struct blob *b,
                         const struct meta_blob *m)
 {
@@ -47,17 +60,14 @@ static int load_extents(struct shard *sh, struct blob *b,
         int target = target_of(sh->store, e->target);
         if (target < 0)
             return target;
-        if (e->codec != 0)
-            return SL_EVERSION;
-        /* Buffers are sized by this: a record that says else is refused. */
-        if (e->bytes > UNIT_BYTES || e->stored != unit_stored(e->bytes))
-            return SL_ECORRUPT;
-        if (e->loc > SL_BLOB_MAX - e->stored)
-            return SL_ECORRUPT;
+        rc = check_bytes(e);
+        if (rc)
+            return rc;
         b->ext[i] = extent_of(e->offset, e->bytes);
         extent_set_loc(&b->ext[i], e->loc);
         extent_set_stored(&b->ext[i], e->stored);
         b->ext[i].sum = e->sum;
+        b->ext[i].codec = e->codec & SL_CODEC_ID_MASK;
         b->ext[i].target = (uint8_t)target;
         rc = unit_reserve(sh, &b->ext[i]);
         blob_set_n(b, i + 1u);

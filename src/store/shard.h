@@ -11,7 +11,9 @@
  *   update.c   the long way: begin, record, publish, end
  *   gather.c     which bytes make the new extents
  *   place.c      writing them to a target
+ *   code.c       units made smaller by a codec, before they are placed
  *   unit.c     units on targets below the arena: write, read, checksum
+ *   decode.c   coded ones, back to plain bytes
  *   get.c      answers by chunk, or by a list of segments; size, stat
  *   list.c     names, size of a tag, flush
  *   rename.c   a blob gets another name: two shards, one record
@@ -58,10 +60,13 @@ struct extent {
     uint64_t loc : 48;  /* chunk in the arena, or offset in the target */
     uint64_t klass : 8; /* chunk's class; 0 for units */
     uint64_t : 8;
-    uint64_t sum;         /* XXH3-64 of `len` bytes; units only */
-    uint64_t len : 21;    /* bytes of the blob */
-    uint64_t skip : 21;   /* first byte in the chunk; 0 for units */
-    uint64_t stored : 22; /* bytes taken from the target */
+    uint64_t sum;       /* XXH3-64 of `len` bytes (coded: of `stored`); units
+                             only, and coded chunks */
+    uint64_t len : 21;  /* bytes of the blob */
+    uint64_t skip : 21; /* first byte in the chunk; 0 for units */
+    uint64_t
+        stored : 22; /* coded: exact bytes; else bytes taken from the target,
+                             0 for chunks */
 };
 _Static_assert(sizeof(struct extent) == 32, "half a cache line");
 
@@ -98,6 +103,8 @@ static inline struct extent extent_pinned(uint64_t off, uint64_t len,
 }
 
 struct tag;
+struct codec_pool;
+struct decode;
 
 /* Records take most of the memory that a small blob costs. */
 struct blob {
@@ -245,6 +252,7 @@ struct shard {
     struct evict evict;
     uint64_t unit_bytes[TARGETS_MAX]; /* atomic: blobs' bytes in units */
     struct table index;
+    uint32_t coding;  /* atomic: jobs with the pool of codecs */
     uint32_t seconds; /* a clock for heat, which gets read every now and then */
     uint32_t accesses; /* since it was read */
     struct wait_queue wait[WAIT_QUEUES];
@@ -275,6 +283,8 @@ struct store {
     uint32_t next_number;       /* for records, of the next lasting target */
     uint32_t stopping;          /* atomic */
     uint32_t over; /* atomic, bits: targets above their high mark */
+    struct codec_pool *code_pool; /* atomic: made when it is first needed */
+    pthread_mutex_t code_lock;
     struct store_dir *dir;
     struct meta *meta;
     pthread_mutex_t shards_lock; /* shards come and go, the committer looks */
@@ -416,6 +426,17 @@ static inline uint32_t unit_stored(uint32_t len)
 {
     return (len + TIER_BLOCK - 1u) / TIER_BLOCK * TIER_BLOCK;
 }
+/** The same of an extent: what its bytes take. Not for chunks that are not
+ *  coded. */
+static inline uint32_t extent_space(const struct extent *e)
+{
+    return unit_stored(e->codec ? (uint32_t)e->stored : (uint32_t)e->len);
+}
+/** How many bytes the checksum is over. */
+static inline uint32_t extent_summed(const struct extent *e)
+{
+    return e->codec ? (uint32_t)e->stored : (uint32_t)e->len;
+}
 struct unit_io {
     struct tier_io io;
     struct shard *sh;
@@ -427,18 +448,24 @@ struct unit_io {
     uint64_t tag;
     const char *name;
     uint32_t name_len;
+    uint8_t own_chunk;   /* of a write: e->loc is a chunk made for it */
+    struct decode *code; /* of a read, while it decodes */
 };
-/** Takes space on `target` for e->len bytes; fills loc, stored and target. The
- *  tier's codes. */
+/** Takes space on `target` for e->len bytes, or when e->codec is set for
+ *  e->stored; fills loc, stored (not coded) and target. The tier's codes. */
 int unit_alloc(struct shard *sh, uint32_t target, struct extent *e);
 /** Gives it back; nobody reads it. */
 void unit_free(struct shard *sh, const struct extent *e);
 /** Marks the space of a recorded unit as taken; the tier's codes. */
 int unit_reserve(struct shard *sh, const struct extent *e);
-/** Writes e->len bytes of buf (aligned, room to pad) where unit_alloc said;
- *  fills sum. The space stays taken with an error too. */
+/** Writes buf (aligned, room to pad) where unit_alloc said; fills sum, which a
+ *  coded one has already. The space stays taken with an error too. */
 int unit_write(struct unit_io *u, uint8_t *buf);
-/** Reads and checks a unit into buf (room for e->stored, aligned). */
+/** Reads and checks a unit as it is stored into buf (aligned, room for
+ *  extent_space). */
+int unit_fetch(struct unit_io *u, uint8_t *buf);
+/** Reads a unit, or a coded chunk, to plain bytes: buf is aligned and has room
+ *  for e->len rounded up to TIER_BLOCK. decode.c. */
 int unit_read(struct unit_io *u, uint8_t *buf);
 void limbo_add(struct shard *sh, const struct extent *e);
 void limbo_advance(struct shard *sh);

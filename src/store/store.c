@@ -2,6 +2,7 @@
 #include "store/store.h"
 
 #include "base/log.h"
+#include "store/code.h"
 #include "store/dir.h"
 #include "store/shard.h"
 
@@ -50,10 +51,13 @@ int store_open(const struct store_config *c, struct store **out)
     pthread_mutex_init(&s->control, NULL);
     pthread_mutex_init(&s->look, NULL);
     pthread_mutex_init(&s->sync, NULL);
+    pthread_mutex_init(&s->code_lock, NULL);
     s->shards = calloc(c->n_shards, sizeof(struct shard *));
     if (!s->shards)
         goto fail;
     rc = sc->data_dir ? dir_open(sc->data_dir, &s->dir) : 0;
+    if (!rc)
+        code_start(s);
     if (!rc)
         rc = targets_open(s);
     if (!rc && !has_target(s)) {
@@ -73,6 +77,7 @@ fail:
 
 void store_close(struct store *s)
 {
+    code_stop(s);
     if (s->meta)
         meta_close(s->meta);
     targets_close(s);
@@ -198,9 +203,15 @@ unsigned store_pending(struct store *s, uint32_t worker)
     unsigned n = 0;
     for (uint32_t i = 0; i < p->n; i++)
         n += p->list[i]->tier->ops->pending(p->list[i]);
-    /* A move may wait for the committer alone. */
-    for (uint32_t i = worker; i < s->config.n_shards; i += s->config.n_workers)
-        n += s->shards[i]->evict.flying;
+    for (uint32_t i = worker; i < s->config.n_shards;
+         i += s->config.n_workers) {
+        const struct shard *sh = s->shards[i];
+        if (!sh)
+            continue;
+        /* A move may wait for the committer alone, or for the pool of codecs
+         * (relaxed: this worker's own figure). */
+        n += sh->evict.flying + __atomic_load_n(&sh->coding, __ATOMIC_RELAXED);
+    }
     return n;
 }
 

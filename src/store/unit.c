@@ -14,7 +14,7 @@ static void count(struct shard *sh, const struct extent *e, int sign)
 {
     struct target *t = &sh->store->target[e->target];
     uint64_t *mine = &sh->unit_bytes[e->target];
-    uint64_t stored = e->stored, len = e->len;
+    uint64_t stored = extent_space(e), len = e->len;
     /* Relaxed, both: figures; who waits for zero goes round by messages. */
     __atomic_fetch_add(&t->counts.used, sign > 0 ? stored : 0 - stored,
                        __ATOMIC_RELAXED);
@@ -25,13 +25,14 @@ static void count(struct shard *sh, const struct extent *e, int sign)
 int unit_alloc(struct shard *sh, uint32_t target, struct extent *e)
 {
     struct tier *tier = sh->store->target[target].tier;
-    uint32_t stored = unit_stored(e->len);
+    uint32_t space = extent_space(e);
     uint64_t loc = 0;
-    int rc = tier->ops->alloc(tier, stored, &loc);
+    int rc = tier->ops->alloc(tier, space, &loc);
     if (rc)
         return rc;
     extent_set_loc(e, loc);
-    extent_set_stored(e, stored);
+    if (!e->codec)
+        extent_set_stored(e, space);
     e->target = target & 0xffu;
     count(sh, e, 1);
     /* Relaxed: a figure. */
@@ -44,7 +45,7 @@ int unit_alloc(struct shard *sh, uint32_t target, struct extent *e)
 int unit_reserve(struct shard *sh, const struct extent *e)
 {
     struct tier *tier = sh->store->target[e->target].tier;
-    int rc = tier->ops->reserve(tier, e->loc, e->stored);
+    int rc = tier->ops->reserve(tier, e->loc, extent_space(e));
     if (!rc)
         count(sh, e, 1);
     return rc;
@@ -56,7 +57,7 @@ void unit_free(struct shard *sh, const struct extent *e)
 {
     struct tier *t = sh->store->target[e->target].tier;
     count(sh, e, -1);
-    t->ops->free(t, e->loc, e->stored);
+    t->ops->free(t, e->loc, extent_space(e));
 }
 
 /*
@@ -108,7 +109,7 @@ void limbo_add(struct shard *sh, const struct extent *e)
         struct extent *p = realloc(l->at, cap * sizeof(*p));
         if (!p) { /* rather lose space until the restart than tear a read */
             log_error("store: no memory to defer a free, %u bytes stay taken",
-                      e->stored);
+                      extent_space(e));
             return;
         }
         l->at = p;
@@ -133,11 +134,13 @@ int unit_write(struct unit_io *u, uint8_t *buf)
 {
     struct extent *e = u->e;
     struct tier_port *port = shard_port(u->sh, e->target);
-    memset(buf + e->len, 0, e->stored - e->len);
-    e->sum = XXH3_64bits(buf, e->len);
+    uint32_t bytes = extent_summed(e), space = extent_space(e);
+    memset(buf + bytes, 0, space - bytes);
+    if (!e->codec)
+        e->sum = XXH3_64bits(buf, bytes);
     u->io.loc = e->loc;
     u->io.buf = buf;
-    u->io.bytes = e->stored;
+    u->io.bytes = space;
     u->io.done = written;
     u->io.user = u;
     return port->tier->ops->write(port, &u->io);
@@ -149,7 +152,7 @@ static int verify(const struct unit_io *u)
 {
     const struct extent *e = u->e;
     if ((u->sh->choice.discards & TARGET_BIT(e->target)) ||
-        XXH3_64bits(u->io.buf, e->len) == e->sum)
+        XXH3_64bits(u->io.buf, extent_summed(e)) == e->sum)
         return 0;
     const struct tag *tag = tag_find(u->sh, u->tag);
     log_error("store: tag '%s', blob '%.*s': the %u bytes at %llu are damaged, "
@@ -168,12 +171,12 @@ static void was_read(struct tier_io *io, int code)
     u->done(u, code ? code : verify(u));
 }
 
-int unit_read(struct unit_io *u, uint8_t *buf)
+int unit_fetch(struct unit_io *u, uint8_t *buf)
 {
     struct tier_port *port = shard_port(u->sh, u->e->target);
     u->io.loc = u->e->loc;
     u->io.buf = buf;
-    u->io.bytes = u->e->stored;
+    u->io.bytes = extent_space(u->e);
     u->io.done = was_read;
     u->io.user = u;
     u->parity = u->sh->epoch & 1u;

@@ -49,6 +49,7 @@ void update_end(struct update *u, int code)
     free(u->piece);
     free(u->made);
     free(u->units);
+    coded_free(u);
     free(u->merged.ext);
     free(u);
 }
@@ -78,6 +79,9 @@ static void count_move(const struct update *u)
 void update_publish(struct update *u)
 {
     struct blob *b = u->b;
+    uint64_t stored = 0;
+    for (uint32_t i = 0; i < u->n_made; i++)
+        stored += extent_summed(&u->made[i]);
     update_keep(u);
     if (u->kind == UPDATE_MOVE)
         count_move(u);
@@ -86,8 +90,11 @@ void update_publish(struct update *u)
         b->persist = u->persist & 3u;
         b->recorded = b->recorded || u->persist;
     }
-    if (u->t)
+    if (u->t) {
         put_done(u->sh, u->t, b, u->now_ns);
+        u->t->result.v[2] = stored;
+        u->t->result.v[3] = u->codec_ns;
+    }
     update_end(u, 0);
 }
 
@@ -252,6 +259,7 @@ int update_put(struct shard *sh, struct sl_task *t, struct blob *b)
     u->lo = t->cell.offset;
     u->hi = t->cell.offset + t->cell.size;
     u->replace = (t->cell.flags & SL_F_REPLACE) != 0;
+    u->codec = t->cell.codec;
     u->persist = t->cell.persist > b->persist ? t->cell.persist : b->persist;
     return start(u);
 }

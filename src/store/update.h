@@ -4,9 +4,9 @@
  * The long way of a put: any range over any extents, to any target, recorded
  * when asked. Private to update.c, gather.c and place.c.
  *
- *   gather -> load (what sticks out) -> overlay -> plan -> write -> publish
- *   (gather.c)                                 (place.c)   units      ^
- *                                                            +-> record
+ *   gather -> load -> overlay -> code -> plan -> write -> publish
+ *   (gather.c)                 (code.c)  (place.c) units     ^
+ *                                                   +-> record
  *
  * The blob is busy meanwhile: writers queue, readers see the old version until
  * it is published. What is to become extents are pieces: runs of bytes in
@@ -15,6 +15,7 @@
 #ifndef SLUICE_UPDATE_H
 #define SLUICE_UPDATE_H
 
+#include "store/code.h"
 #include "store/shard.h"
 
 struct piece {
@@ -22,9 +23,12 @@ struct piece {
     uint64_t chunk;
     uint32_t len, skip;
     uint8_t klass;
-    uint8_t own;  /* a reference of the chunk is ours */
-    uint8_t load; /* its bytes come from `old` first */
-    uint8_t kept; /* its chunk is to be an extent, and charged */
+    uint8_t own;    /* a reference of the chunk is ours */
+    uint8_t load;   /* its bytes come from `old` first */
+    uint8_t kept;   /* its chunk is to be an extent, and charged */
+    uint8_t stored; /* a coded unit that stays coded: the chunk has its coded
+                       bytes, len is that of the plain ones */
+    uint32_t first_coded; /* its first unit in update->coded */
     struct extent old;
     struct unit_io io;
 };
@@ -63,6 +67,10 @@ struct update {
     struct extent *made;
     struct unit_io *units;
     uint32_t n_made;
+    struct coded *coded; /* of all units, or null: nothing is coded */
+    uint32_t n_coded, next_coded;
+    uint8_t codec;     /* as the byte of a put */
+    uint64_t codec_ns; /* time of coding, of all threads */
     struct merged merged;
     uint64_t now_ns; /* stamp of the change */
 };
@@ -82,6 +90,8 @@ void update_drop_made(struct update *u);
 int update_gather(struct update *u);
 /** Loads and overlays, then places. */
 void update_load(struct update *u);
+/** The targets in the order that the update tries them; how many. */
+uint32_t update_order(const struct update *u, uint8_t order[TARGETS_MAX]);
 /** Each unit goes to the first target of the blob's order that has room. */
 void update_place(struct update *u);
 
