@@ -189,7 +189,7 @@ static void add_blob(struct rig *r, uint64_t i)
     assert_int_equal(blob_create(r->sh, &t, r->tag, &b), 0);
     b->one = extent_pinned(0, 64, 64, 0, 6);
     blob_set_n(b, 1);
-    blob_touch(r->sh, b, 64, 0);
+    blob_touch(r->sh, b, 64, 1, 0);
 }
 
 /* LIMITS P15. From here on the rounding of records to runs of 2 MiB is below

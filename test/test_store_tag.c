@@ -427,6 +427,46 @@ static void races_on_recorded_tags_end_exact(void **state)
     remove_dir(dir);
 }
 
+static uint64_t version_of(struct sl_runtime *rt, uint64_t tag,
+                           const char *name)
+{
+    struct sl_stat s;
+    assert_int_equal(sl_stat(rt, tag, name, &s), 0);
+    return s.version;
+}
+
+/* A blob that is deleted while the record of a new one is under way. */
+static void a_version_is_the_one_that_was_recorded(void **state)
+{
+    (void)state;
+    char dir[64];
+    struct sl_config c;
+    struct sl_runtime *rt = open_dir(dir, sizeof(dir), &c);
+    struct sl_put_opts o = {.size = sizeof(o), .score = -1, .persist = 2};
+    struct sl_op *op = NULL;
+    uint64_t tag, version;
+    assert_int_equal(sl_tag(rt, "t", &tag), 0);
+    for (unsigned i = 0; i < BLOBS; i++) /* in every shard */
+        for (uint64_t k = 0; k < 10; k++)
+            assert_int_equal(put_n(rt, tag, i, k, 0), 0);
+    hold(META_PUT_BLOB);
+    assert_int_equal(sl_put_begin(rt, tag, "new", 0, "x", 1, &o, &op), 0);
+    wait_held();
+    for (unsigned i = 0; i < BLOBS; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "b%u", i);
+        assert_int_equal(sl_del(rt, tag, name), 0);
+    }
+    let_go(0);
+    assert_int_equal(sl_wait(&op, c.timeout_ns), 0);
+    version = version_of(rt, tag, "new");
+    assert_int_equal(sl_close(rt), 0);
+    rt = open_store(&c);
+    assert_int_equal(version_of(rt, tag, "new"), version);
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,6 +475,7 @@ int main(void)
         cmocka_unit_test(space_of_a_deleted_tag_is_used_again),
         cmocka_unit_test(races_on_volatile_tags_end_exact),
         cmocka_unit_test(races_on_recorded_tags_end_exact),
+        cmocka_unit_test(a_version_is_the_one_that_was_recorded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -295,12 +295,12 @@ uint64_t blob_next_version(const struct shard *sh, const struct blob *b)
 }
 
 void blob_touch(struct shard *sh, struct blob *b, uint64_t size,
-                uint64_t now_ns)
+                uint64_t version, uint64_t now_ns)
 {
     b->tag->shown += b->version == 0;
     b->tag->bytes += size - b->size; /* wraps rightly when it shrinks */
     b->size = size & SL_BLOB_MAX;
-    b->version = blob_next_version(sh, b) & BLOB_VERSION_MAX;
+    b->version = version & BLOB_VERSION_MAX;
     blob_set_changed(b, now_ns);
     sh->seconds = (uint32_t)(now_ns / 1000000000u);
     blob_heat(sh, b);

@@ -8,8 +8,8 @@
  * Open addressing, linear probing, filled to 13/16. An entry has 32 bits of
  * hash and the blob's ref; its home is the hash as a fraction of the array, so
  * homes rise with the hash whatever the size is, and an array need not be a
- * power of two: it grows by a quarter, and stays at least 65 % full. Behind the
- * last home there is a tail, so that probes never wrap.
+ * power of two: a long one grows by a quarter, and stays at least 65 % full.
+ * Behind the last home there is a tail, so that probes never wrap.
  *
  * A table of ten million blobs takes long to copy, so it grows by steps: each
  * insert moves some entries from the old array to the new one, from the start
@@ -27,6 +27,10 @@
 #define TABLE_FIRST 8192u /* 64 KiB for each shard */
 #define TABLE_TAIL 1024u  /* entries behind the last home, at first */
 #define TABLE_STEP 32u    /* old places passed by an insert */
+/* Up to a huge page a table doubles: each growth faults the new array in by
+ * small pages, which cost new blobs a quarter of their rate (4.1 against 5.4 to
+ * 6.7 million puts/s from kernels, 2026-11-20, one H200). */
+#define TABLE_HUGE 262144u
 /* A quarter more room takes 0.2 size inserts to fill; the move of the old
  * array ends after size / 32 of them. */
 #define TABLE_FULL(size) ((size) / 16u * 13u)
@@ -236,6 +240,11 @@ static int grow_to(struct table *t, uint64_t size)
     return 0;
 }
 
+static uint64_t larger(uint64_t size)
+{
+    return size < TABLE_HUGE ? size * 2u : size / 4u * 5u;
+}
+
 int table_reserve(struct table *t, uint64_t n)
 {
     uint64_t size = (n / 13u + 1u) * 16u;
@@ -250,7 +259,7 @@ int table_insert(struct table *t, struct blob *b, uint64_t lo)
     uint32_t hash = (uint32_t)lo;
     int rc = 0;
     if (t->used >= TABLE_FULL(t->now.size))
-        rc = grow_to(t, t->now.size / 4u * 5u);
+        rc = grow_to(t, larger(t->now.size));
     if (!rc)
         rc = array_ensure(&t->now, TABLE_STEP + 1u);
     if (!rc && t->old.at)

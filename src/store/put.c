@@ -246,7 +246,7 @@ static int put_append(struct shard *sh, const struct sl_task *t, struct blob *b)
 }
 
 void put_done(struct shard *sh, struct sl_task *t, struct blob *b,
-              uint64_t now_ns)
+              uint64_t version, uint64_t now_ns)
 {
     const struct sl_cell *c = &t->cell;
     uint64_t end = c->offset + c->size;
@@ -255,7 +255,7 @@ void put_done(struct shard *sh, struct sl_task *t, struct blob *b,
     b->context = c->context;
     blob_touch(sh, b,
                (c->flags & SL_F_REPLACE) || end > b->size ? end : b->size,
-               now_ns);
+               version, now_ns);
     t->result.v[0] = b->size;
     t->result.v[1] = b->version;
     t->result.v[2] = c->size; /* as they are; the long way knows better */
@@ -278,7 +278,7 @@ static int put_short(struct shard *sh, struct sl_task *t, struct blob *b)
             return TASK_LATER; /* another tier may have room */
     }
     if (!rc)
-        put_done(sh, t, b, clock_stamp_ns());
+        put_done(sh, t, b, blob_next_version(sh, b), clock_stamp_ns());
     return rc;
 }
 

@@ -381,7 +381,7 @@ uint32_t blob_seek(const struct blob *b, uint64_t at);
 int blob_reserve(struct blob *b, uint64_t n); /* SL_ENOMEM, SL_EFBIG */
 /** The bytes changed: version, time, sizes. */
 void blob_touch(struct shard *sh, struct blob *b, uint64_t size,
-                uint64_t now_ns);
+                uint64_t version, uint64_t now_ns);
 /** Version of the next change. A new blob begins above all that this shard gave
  *  to blobs since deleted, so a name that is made again is another version. */
 uint64_t blob_next_version(const struct shard *sh, const struct blob *b);
@@ -479,7 +479,7 @@ int store_score(struct sl_task *t, void *container);
 int store_put(struct sl_task *t, void *container);
 uint8_t class_for(uint64_t bytes); /* smallest class, 6..20 */
 void put_done(struct shard *sh, struct sl_task *t, struct blob *b,
-              uint64_t now_ns);
+              uint64_t version, uint64_t now_ns);
 /** The producer of an adopted chunk gets the replaced one, or another of that
  *  class, or none. `freed` may be null. */
 void put_exchange(struct shard *sh, struct sl_task *t, uint8_t klass,

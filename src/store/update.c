@@ -91,7 +91,9 @@ void update_publish(struct update *u)
         b->recorded = b->recorded || u->persist;
     }
     if (u->t) {
-        put_done(u->sh, u->t, b, u->now_ns);
+        put_done(u->sh, u->t, b,
+                 u->version ? u->version : blob_next_version(u->sh, b),
+                 u->now_ns);
         u->t->result.v[2] = stored;
         u->t->result.v[3] = u->codec_ns;
     }
@@ -132,7 +134,10 @@ static void record(struct update *u)
     if (u->t) { /* as put_done will set them */
         if (u->replace || u->hi > b->size)
             m->size = u->hi;
-        m->version = blob_next_version(u->sh, b);
+        /* What is recorded is what readers see: a blob deleted meanwhile would
+         * raise the next version of a new one. */
+        u->version = blob_next_version(u->sh, b);
+        m->version = u->version;
         m->changed_ns = u->now_ns;
         m->context = u->t->cell.context;
         if (u->t->cell.score != SL_SCORE_AUTO)

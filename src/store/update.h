@@ -72,7 +72,8 @@ struct update {
     uint8_t codec;     /* as the byte of a put */
     uint64_t codec_ns; /* time of coding, of all threads */
     struct merged merged;
-    uint64_t now_ns; /* stamp of the change */
+    uint64_t now_ns;  /* stamp of the change */
+    uint64_t version; /* that was recorded with it, 0: none */
 };
 
 /** The chunks that are extents belong to these; before the publication. */
