@@ -48,6 +48,13 @@
 #define SLZ_ZONE_MIN 20u
 #define SLZ_ZONE_MAX 92u
 
+/* Of a large page's block the window lies in shared memory, since the lanes read
+ * far apart; with the bytes behind it that belong to its tokens: a length of one
+ * byte, the literals, an offset, another length. */
+#define SLZ_ZONE_LARGE 44u
+#define SLZ_WINDOW (SLZ_LANES * SLZ_ZONE_LARGE)
+#define SLZ_WINDOW_BYTES (SLZ_WINDOW + 15u + 289u)
+
 /* Tokens that a guess looks at. */
 #define SLZ_TRIES 28u
 
@@ -70,6 +77,7 @@ struct sl_lz4_unpack {
 
 struct sl_lz4_unpack_large {
     uint8_t buf[SLZ_RING] __attribute__((aligned(16)));
+    uint8_t window[SLZ_WINDOW_BYTES] __attribute__((aligned(16)));
     struct slz_unpack_lists lists;
 };
 
@@ -78,6 +86,8 @@ struct slz_unpack {
     uint8_t *buf;
     struct slz_unpack_lists *lists;
     const uint8_t *in; /* the block's bytes are in[.. end) */
+    uint8_t *window;   /* large pages: the window's bytes */
+    uint32_t base;     /* position of window[0]; small: 0, of in[0] */
     uint8_t *dst;
     uint32_t lane;
     uint32_t end;
@@ -154,17 +164,18 @@ struct slz_zone {
 SLZ_FN uint32_t slz_hop(const struct slz_unpack *u, uint32_t at,
                         uint32_t *offset_at)
 {
-    uint32_t token = u->in[at], b = 0;
+    const uint8_t *in = u->large ? u->window : u->in;
+    uint32_t token = in[at - u->base], b = 0;
     uint32_t next = at + 1u + (token >> 4);
-    /* Behind a small page's block there are bytes that may be read. */
-    if (token >= SLZ_RUN_MASK << 4 && (!u->large || at + 1u < u->end)) {
-        b = u->in[at + 1u];
+    /* Behind the block there is a byte that may be read. */
+    if (token >= SLZ_RUN_MASK << 4) {
+        b = in[at + 1u - u->base];
         next += b + 1u;
     }
     *offset_at = next;
     next = b == 255u ? u->end : next + 2u;
     if ((token & SLZ_RUN_MASK) == SLZ_RUN_MASK && next < u->end) {
-        b = u->in[next];
+        b = in[next - u->base];
         next = b == 255u ? u->end : next + 1u;
     }
     return next;
@@ -200,7 +211,8 @@ SLZ_FN void slz_guess(const struct slz_unpack *u, struct slz_zone *z)
     while (at < z->end && tries < SLZ_TRIES) {
         uint32_t q, next = slz_hop(u, at, &q);
         int inside = next < u->end;
-        uint32_t off = inside ? u->in[q] | (uint32_t)u->in[q + 1u] << 8 : 0u;
+        const uint8_t *in = (u->large ? u->window : u->in) + (q - u->base);
+        uint32_t off = inside ? in[0] | (uint32_t)in[1] << 8 : 0u;
         int good = inside & (off - 1u < u->size) &
                    ((n != 0) | (next - at <= SLZ_ZONE_MAX));
         good |= q == u->end; /* literals that end the block */
@@ -234,14 +246,29 @@ SLZ_FN void slz_agree(const struct slz_unpack *u, struct slz_zone *z,
     }
 }
 
+/* Brings the window at `at` into shared memory. */
+SLZ_FN void slz_window(struct slz_unpack *u, uint32_t at)
+{
+    uint32_t shift = (uint32_t)(uintptr_t)(u->in + at) & 15u;
+    uint32_t n = u->end - at, most = SLZ_WINDOW_BYTES - 15u;
+    slp_syncwarp(SLZ_ALL); /* nobody reads the last one */
+    slz_fetch(u->window + shift, u->in + at, n < most ? n : most, u->lane);
+    slp_fetched();
+    slp_syncwarp(SLZ_ALL);
+    u->base = at - shift;
+}
+
 /* Lists the tokens of a window from the token at `at`; gives the first token
  * that is not listed, or the block's end. */
 SLZ_FN uint32_t slz_tokens(struct slz_unpack *u, uint32_t at)
 {
     struct slz_zone z;
+    uint32_t most = u->large ? SLZ_ZONE_LARGE : SLZ_ZONE_MAX;
     uint32_t size = ((u->end - at + 255u) / 256u) * 8u + 4u;
     size = size < SLZ_ZONE_MIN ? SLZ_ZONE_MIN : size;
-    size = size > SLZ_ZONE_MAX ? SLZ_ZONE_MAX : size;
+    size = size > most ? most : size;
+    if (u->large)
+        slz_window(u, at);
     z.begin = at + u->lane * size;
     z.begin = z.begin < u->end ? z.begin : u->end;
     z.end = z.begin + size < u->end ? z.begin + size : u->end;
@@ -444,6 +471,8 @@ SLZ_FN int slz_unpack_small(struct slz_unpack *u, struct sl_lz4_unpack *ws,
     u->buf = ws->buf;
     u->lists = &ws->lists;
     u->in = ws->buf;
+    u->window = 0;
+    u->base = 0;
     u->end = at + n;
     u->large = 0;
     slz_fetch(u->buf + at, src, n, u->lane);
@@ -463,6 +492,8 @@ SLZ_FN int slz_unpack_large(struct slz_unpack *u,
     u->buf = ws->buf;
     u->lists = &ws->lists;
     u->in = src;
+    u->window = ws->window;
+    u->base = 0;
     u->end = n;
     u->large = 1;
     int rc = slz_unpack_block(u, 0);

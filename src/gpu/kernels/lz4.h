@@ -19,7 +19,7 @@
  * memory of a block, at most 48 KiB, and a block reserves 1 KiB more. */
 #define LZ4_PACK_WARPS 4u
 #define LZ4_UNPACK_WARPS 4u
-#define LZ4_LARGE_WARPS 2u
+#define LZ4_LARGE_WARPS 4u
 
 /* Pages whose sizes a block of k_lz4_sum adds up, one thread each. */
 #define LZ4_SUM_PAGES 1024u
