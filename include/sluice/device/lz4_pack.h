@@ -156,7 +156,7 @@ SLZ_FN uint32_t slz_old(const struct slz_pack *c, uint32_t hash, uint32_t p)
 {
     if (!c->large)
         return slp_load_any(&c->table[hash >> (32u - SLZ_SLOTS_LOG)]);
-    uint32_t e = c->wide[hash >> (32u - SLZ_LARGE_LOG)];
+    uint32_t e = slp_load_any32(&c->wide[hash >> (32u - SLZ_LARGE_LOG)]);
     uint32_t tag = hash << SLZ_LARGE_LOG;
     return (e ^ tag) >> 16 ? p : e & 0xffffu;
 }
@@ -166,8 +166,8 @@ SLZ_FN void slz_enter(const struct slz_pack *c, uint32_t hash, uint32_t p)
     if (!c->large)
         slp_store_any(&c->table[hash >> (32u - SLZ_SLOTS_LOG)], (uint16_t)p);
     else
-        c->wide[hash >> (32u - SLZ_LARGE_LOG)] =
-            (hash << SLZ_LARGE_LOG & 0xffff0000u) | p;
+        slp_store_any32(&c->wide[hash >> (32u - SLZ_LARGE_LOG)],
+                        (hash << SLZ_LARGE_LOG & 0xffff0000u) | p);
 }
 
 /* The candidate for position p, whose first bytes are `v` and `v4`: the first

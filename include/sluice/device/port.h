@@ -60,7 +60,9 @@
  *                               high:low shifted right by bits mod 32
  *   void slp_mark(uint32_t *shared, uint32_t v)    or, relaxed
  *   uint32_t slp_load_any(const uint16_t *shared)
+ *   uint32_t slp_load_any32(const uint32_t *shared)
  *   void slp_store_any(uint16_t *shared, uint16_t v)
+ *   void slp_store_any32(uint32_t *shared, uint32_t v)
  *                               relaxed: of lanes that store to one place at
  *                               once, any one wins
  *   void slp_fetch16(void *shared, const void *p)  copies 16 bytes, aligned 16,

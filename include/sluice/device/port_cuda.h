@@ -248,9 +248,19 @@ SL_FN uint32_t slp_load_any(const uint16_t *shared)
     return *(const volatile uint16_t *)shared;
 }
 
+SL_FN uint32_t slp_load_any32(const uint32_t *shared)
+{
+    return *(const volatile uint32_t *)shared;
+}
+
 SL_FN void slp_store_any(uint16_t *shared, uint16_t v)
 {
     *(volatile uint16_t *)shared = v;
+}
+
+SL_FN void slp_store_any32(uint32_t *shared, uint32_t v)
+{
+    *(volatile uint32_t *)shared = v;
 }
 
 /* Past the registers where the architecture can (8.0 and later). The compiler

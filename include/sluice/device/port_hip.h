@@ -159,9 +159,19 @@ SL_FN uint32_t slp_load_any(const uint16_t *shared)
     return *(const volatile uint16_t *)shared;
 }
 
+SL_FN uint32_t slp_load_any32(const uint32_t *shared)
+{
+    return *(const volatile uint32_t *)shared;
+}
+
 SL_FN void slp_store_any(uint16_t *shared, uint16_t v)
 {
     *(volatile uint16_t *)shared = v;
+}
+
+SL_FN void slp_store_any32(uint32_t *shared, uint32_t v)
+{
+    *(volatile uint32_t *)shared = v;
 }
 
 SL_FN void slp_fetch16(void *shared, const void *p)

@@ -133,7 +133,15 @@ SL_FN uint32_t slp_load_any(const uint16_t *shared)
 {
     return __atomic_load_n(shared, __ATOMIC_RELAXED);
 }
+SL_FN uint32_t slp_load_any32(const uint32_t *shared)
+{
+    return __atomic_load_n(shared, __ATOMIC_RELAXED);
+}
 SL_FN void slp_store_any(uint16_t *shared, uint16_t v)
+{
+    __atomic_store_n(shared, v, __ATOMIC_RELAXED);
+}
+SL_FN void slp_store_any32(uint32_t *shared, uint32_t v)
 {
     __atomic_store_n(shared, v, __ATOMIC_RELAXED);
 }
