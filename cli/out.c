@@ -298,9 +298,11 @@ void out_bar_start(struct out_bar *b, const char *phase, uint64_t total)
 
 void out_bar_step(struct out_bar *b, uint64_t done)
 {
+    if (!b->shown) /* or never begun, without a total */
+        return;
     double part = (double)done / (double)b->total;
     int percent = part >= 1.0 ? 100 : (int)(part * 100.0);
-    if (!b->shown || percent == b->percent)
+    if (percent == b->percent)
         return;
     b->percent = percent;
     bar_draw(b);

@@ -52,7 +52,7 @@ int page_fetch(struct sl_runtime *rt, const struct page_ask *ask,
                           .in_bytes = ask->len,
                           .out = got->bytes,
                           .out_bytes = SL_SIDE_BYTES};
-    struct sl_result res;
+    struct sl_result res = {0};
     struct slm_request q;
     slm_request_init(&q, SL_POOL_STORE, ask->method);
     q.tag = ask->tag;

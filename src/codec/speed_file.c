@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define MAGIC "SLSPEED1"
+static const char magic[8] = {'S', 'L', 'S', 'P', 'E', 'E', 'D', '1'};
 #define HEAD 16u /* magic, fingerprint */
 #define FIGURES (SL_CODECS * 3u * SPEED_CLASSES * 3u)
 #define FILE_BYTES (HEAD + FIGURES * 4u + 8u)
@@ -86,7 +86,7 @@ static int decode(const uint8_t *in, struct codec_speeds *out)
 static void encode(const struct codec_speeds *s, uint8_t *out)
 {
     uint8_t *at = out + HEAD;
-    memcpy(out, MAGIC, 8);
+    memcpy(out, magic, sizeof(magic));
     store64(out + 8, fingerprint());
     for (unsigned i = 0; i < SL_CODECS * 3u * SPEED_CLASSES; i++) {
         const struct codec_speed *v = &s->of[0][0][0] + i;
@@ -108,7 +108,7 @@ int codec_speeds_load(const char *path, struct codec_speeds *out)
     close(fd);
     if (n < 0)
         return SL_EIO;
-    if (n != (ssize_t)FILE_BYTES || memcmp(in, MAGIC, 8) != 0 ||
+    if (n != (ssize_t)FILE_BYTES || memcmp(in, magic, sizeof(magic)) != 0 ||
         load64(in + FILE_BYTES - 8u) != XXH3_64bits(in, FILE_BYTES - 8u)) {
         log_error("codec: %s is damaged, speeds are measured again", path);
         return SL_ECORRUPT;

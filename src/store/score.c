@@ -62,15 +62,13 @@ static void later(struct rescore *r)
 static void stepped(void *user, int code)
 {
     struct rescore *r = user;
-    if (code == SL_ENOSPC)
+    if (code == SL_ENOSPC) {
         r->level++;
-    else if (code == SL_ENOMEM && r->starving++ < STARVE_ROUNDS)
-        code = 0;
-    else if (code) {
+    } else if (!code) {
+        r->recorded = 1;
+    } else if (code != SL_ENOMEM || r->starving++ >= STARVE_ROUNDS) {
         rescore_end(r, code);
         return;
-    } else {
-        r->recorded = 1;
     }
     later(r);
 }

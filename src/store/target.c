@@ -391,7 +391,7 @@ static int enter(struct store *s, uint32_t t, float score)
 /* `spec` is taken with success only. */
 static int add(struct store *s, struct target_spec *spec, float score)
 {
-    int at = free_entry(s), rc = at;
+    int rc, at = free_entry(s);
     if (at < 0)
         return at;
     if (target_find(s, spec->name) >= 0) {
