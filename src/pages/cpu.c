@@ -156,6 +156,36 @@ int cpu_entry_valid(const struct sl_page_entry *e, uint32_t len,
            e->stored <= src_bytes && e->at_or_fill <= src_bytes - e->stored;
 }
 
+/* A length of 15 goes on in bytes up to the first that is not 255. Returns
+ * where it ends. */
+static uint32_t long_length(const uint8_t *block, uint32_t n, uint32_t at,
+                            uint32_t *length)
+{
+    uint8_t more = 255;
+    while (*length >= 15 && more == 255 && at < n) {
+        more = block[at++];
+        *length += more;
+    }
+    return at;
+}
+
+int cpu_has_offset_0(const uint8_t *block, uint32_t n)
+{
+    uint32_t at = 0;
+    while (at < n) {
+        uint32_t literals = block[at] >> 4, match = block[at] & 15u;
+        at = long_length(block, n, at + 1, &literals);
+        /* The last sequence has no match. */
+        if (literals >= n - at || n - at - literals < 2)
+            return 0;
+        at += literals;
+        if ((block[at] | block[at + 1]) == 0)
+            return 1;
+        at = long_length(block, n, at + 2, &match);
+    }
+    return 0;
+}
+
 static int decompress_page(const uint8_t *src, uint64_t src_bytes,
                            const struct sl_page_entry *e, uint8_t *dst,
                            uint32_t len)
@@ -175,9 +205,12 @@ static int decompress_page(const uint8_t *src, uint64_t src_bytes,
     default:
         break;
     }
-    int got = LZ4_decompress_safe((const char *)src + e->at_or_fill,
-                                  (char *)dst, (int)e->stored, (int)len);
-    return got == (int)len ? 0 : SL_EBLOCK;
+    const uint8_t *block = src + e->at_or_fill;
+    int got = LZ4_decompress_safe((const char *)block, (char *)dst,
+                                  (int)e->stored, (int)len);
+    if (got != (int)len || cpu_has_offset_0(block, e->stored))
+        return SL_EBLOCK;
+    return 0;
 }
 
 static void decompress_piece(void *arg, uint64_t item)

@@ -55,6 +55,9 @@ enum sl_page_kind cpu_kind(const uint8_t *page, uint32_t len, uint64_t *fill);
 /** Whether the entry of a page of `len` bytes stays within `src_bytes`. */
 int cpu_entry_valid(const struct sl_page_entry *e, uint32_t len,
                     uint64_t src_bytes);
+/** Whether a block that liblz4 has decoded holds the offset 0, which the format
+ *  forbids and liblz4 lets pass: the match is what was in `dst` before. */
+int cpu_has_offset_0(const uint8_t *block, uint32_t n);
 /** Repeats the 8 bytes of `fill`. */
 void cpu_fill(uint8_t *dst, uint32_t len, uint64_t fill);
 

@@ -29,7 +29,7 @@ static int decode(const uint8_t *src, const struct frame_block *b, uint8_t *dst,
     int got = LZ4_decompress_safe_usingDict(
         (const char *)src, (char *)dst, (int)b->bytes, (int)room,
         (const char *)dict, (int)dict_bytes);
-    return got < 0 ? SL_EBLOCK : got;
+    return got < 0 || cpu_has_offset_0(src, b->bytes) ? SL_EBLOCK : got;
 }
 
 static int damaged(struct frame_reader *r)
