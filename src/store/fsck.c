@@ -122,6 +122,9 @@ static int replay(struct fsck *f)
 
     if (!f->log.n)
         return 0;
+    rc = fsck_carried_load(f);
+    if (rc)
+        return rc == SL_ECORRUPT ? MDB_CORRUPTED : rc;
     rc = meta_apply_in(&a, f->txn);
     f->r->log_dropped = a.dropped;
     f->r->log_changes = f->log.n - 1u - a.dropped;
@@ -155,8 +158,10 @@ static int ended(struct fsck *f, int rc)
 /* The data a replayed record names is synced before the record. */
 static int commit(struct fsck *f)
 {
-    int rc;
+    int rc = fsck_carried_write(f);
 
+    if (rc)
+        return rc;
     for (unsigned i = 0; i < f->files.n; i++)
         if (f->files.at[i].fd >= 0 && fdatasync(f->files.at[i].fd))
             return meta_env_fail(&f->env, "cannot sync the data", errno);

@@ -21,7 +21,7 @@ static int add(struct fsck *f, uint32_t number, const char *path)
         return SL_ECORRUPT;
     memset(x, 0, sizeof *x);
     x->number = number;
-    x->fd = open(path, O_RDONLY | O_CLOEXEC);
+    x->fd = open(path, (fsck_repairs(f) ? O_RDWR : O_RDONLY) | O_CLOEXEC);
     if (x->fd < 0 && errno != ENOENT) {
         log_error("%s: %s", path, strerror(errno));
         return dir_errno(errno);
@@ -77,4 +77,5 @@ void fsck_files_close(struct fsck *f)
             close(f->files.at[i].fd);
         free(f->files.at[i].used);
     }
+    free(f->files.carried);
 }

@@ -34,7 +34,17 @@ struct fsck_file {
     uint64_t blocks;
 };
 
+/* Bytes that the log carries: they win over what the file has. */
+struct fsck_carried {
+    uint32_t target;
+    uint32_t order; /* in the log; of one place the last counts */
+    struct meta_extent e;
+    const uint8_t *bytes;
+};
+
 struct fsck_files {
+    struct fsck_carried *carried; /* sorted by target, place and order */
+    uint32_t n_carried, room_carried;
     struct fsck_file at[33]; /* the data file is the first */
     unsigned n;
 };
@@ -85,6 +95,13 @@ int fsck_files_open(struct fsck *f, struct store_dir *d);
 void fsck_files_close(struct fsck *f);
 /** The file of a target; null: it is not there. */
 struct fsck_file *fsck_file(struct fsck_files *files, uint32_t number);
+/** Makes `carried` from the log. SL_ECORRUPT, SL_ENOMEM. */
+int fsck_carried_load(struct fsck *f);
+/** Brings them to their files, for a repair. SL_EIO, logged. */
+int fsck_carried_write(struct fsck *f);
+/** What the log has for the place of an extent, or null. */
+const struct fsck_carried *fsck_carried(const struct fsck_files *files,
+                                        const struct meta_extent *e);
 /** Reads and compares extents [0, n); several threads. SL_ENOMEM. */
 int fsck_read(struct fsck_files *files, struct fsck_extent *e, uint32_t n);
 /** One extent; `buf` has room for e->stored. */

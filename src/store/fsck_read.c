@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/fsck_int.h"
+#include "store/meta_carry.h"
 #include "tier/tier.h"
 
 #include <errno.h>
@@ -34,6 +35,12 @@ enum fsck_state fsck_read_one(struct fsck_files *files,
     const struct fsck_file *file = fsck_file(files, e->target);
     size_t want = e->codec ? e->stored : e->bytes, got = 0;
 
+    const struct fsck_carried *c = file ? fsck_carried(files, e) : NULL;
+    if (c)
+        return carry_bytes(&c->e) == want &&
+                       XXH3_64bits(c->bytes, want) == e->sum
+                   ? FSCK_GOOD
+                   : FSCK_BAD;
     if (!file)
         return e->target ? FSCK_NOWHERE : FSCK_SHORT;
     if (e->loc > file->bytes || e->stored > file->bytes - e->loc)

@@ -34,7 +34,9 @@ int target_run(struct tier_port *port,
     io->user = &ended;
     rc = start(port, io);
     while (!rc && !ended)
-        if (!port->tier->ops->poll(port) && idle++ > 1000u)
+        if (port->tier->ops->wait)
+            port->tier->ops->wait(port);
+        else if (!port->tier->ops->poll(port) && idle++ > 1000u)
             nanosleep(&nap, NULL); /* a sync takes much longer than this */
     return rc ? rc : ended < 0 ? ended : 0;
 }

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "store/meta_carry.h"
 #include "store/meta_int.h"
 
 #include <signal.h>
@@ -29,7 +30,7 @@ static int sync_data(struct meta *m)
 {
     int rc = m->config.sync ? m->config.sync(m->config.user) : SL_OK;
     if (!rc)
-        m->unsynced = 0;
+        m->unsynced = m->carried = 0;
     return rc;
 }
 
@@ -70,7 +71,7 @@ static int commit(struct meta *m, const struct meta_change *extra)
         return SL_OK;
     }
     m->last_ns = clock_ns();
-    if (m->unsynced || extra)
+    if (m->unsynced || m->carried || extra)
         rc = sync_data(m);
     if (!rc)
         rc = apply(m, &a);
@@ -119,10 +120,26 @@ static int is_large(const struct meta_change *c)
            meta_blob_bound(&c->blob) + 2u + META_KEY_MAX > LOG_PAYLOAD_MAX;
 }
 
+static int carry_blob(struct meta *m, const struct meta_change *c)
+{
+    uint8_t *p =
+        log_frame(&m->log, LOG_CARRY_BLOB, (uint32_t)carry_bound(c));
+
+    if (!p)
+        return SL_ENOMEM;
+    carry_encode(c, p);
+    log_seal(&m->log);
+    return SL_OK;
+}
+
 static int put_blob(struct meta *m, const struct meta_change *c)
 {
     uint32_t bytes = (uint32_t)meta_blob_bound(&c->blob);
-    uint8_t *p = log_frame(&m->log, LOG_PUT_BLOB, bytes);
+    uint8_t *p;
+
+    if (c->n_carried)
+        return carry_blob(m, c);
+    p = log_frame(&m->log, LOG_PUT_BLOB, bytes);
 
     if (!p)
         return SL_ENOMEM;
@@ -230,7 +247,8 @@ static int group_sync(struct meta *m)
 
     for (unsigned i = 0; i < m->n; i++) {
         const struct meta_change *c = m->group[i];
-        named |= names_units(c) && !c->code;
+        named |= names_units(c) && !c->n_carried && !c->code;
+        m->carried |= c->n_carried != 0;
         sync |= c->sync && !c->code;
     }
     m->unsynced |= named;
@@ -244,12 +262,17 @@ static int group_sync(struct meta *m)
 static int group_try(struct meta *m)
 {
     struct log_place before = log_here(&m->log);
-    int rc;
+    int rc, landed;
 
+    for (unsigned i = 0; i < m->n; i++)
+        if (m->group[i]->n_carried)
+            m->config.land(m->config.user, m->group[i]);
     group_append(m);
     rc = log_write(&m->log);
     if (!rc)
         rc = group_sync(m);
+    landed = m->config.landed ? m->config.landed(m->config.user) : SL_OK;
+    rc = rc ? rc : landed;
     if (!rc)
         return SL_OK;
     tags_undo(m);
@@ -318,11 +341,12 @@ static struct meta_change *group_take(struct meta *m, struct meta_change *list)
     size_t bytes = 0;
 
     m->n = 0;
-    while (list && m->n < GROUP_MAX && bytes < LOG_PAYLOAD_MAX) {
+    while (list && m->n < GROUP_MAX && bytes < GROUP_BYTES) {
         if (is_alone(list) && m->n)
             break;
         if (names_units(list))
-            bytes += meta_blob_bound(&list->blob);
+            bytes += list->n_carried ? carry_bound(list)
+                                     : meta_blob_bound(&list->blob);
         m->group[m->n++] = list;
         list = list->next;
         if (is_alone(m->group[0]))
@@ -455,6 +479,22 @@ static void locks_free(struct meta *m)
     pthread_mutex_destroy(&m->env_lock);
 }
 
+/* Bytes that only the log may have go where its records name them. */
+static int restore(struct meta *m)
+{
+    struct log_frame f;
+    size_t at = 0;
+    int rc = SL_OK;
+
+    while (!rc && log_next(&m->log, &at, &f))
+        if (m->config.restore)
+            rc = carry_each(&f, m->config.restore, m->config.user);
+    if (rc)
+        log_error("metadata %s: the log cannot be replayed, code %d", m->env.path,
+                  rc);
+    return rc;
+}
+
 /* What a process left in the log goes to LMDB. Its data is synced before. */
 static int replay(struct meta *m)
 {
@@ -466,7 +506,9 @@ static int replay(struct meta *m)
     if (rc || !m->log.n)
         return rc;
     n = m->log.n - 1u; /* but for the one that begins it */
-    rc = sync_data(m);
+    rc = restore(m);
+    if (!rc)
+        rc = sync_data(m);
     if (!rc)
         rc = apply(m, &a);
     if (!rc)

@@ -77,6 +77,12 @@ struct meta_name {
     uint32_t len;
 };
 
+/* New bytes of a change, for the log: the change needs no sync of the data. */
+struct meta_carried {
+    uint32_t extent; /* number in blob.extents; they ascend */
+    const uint8_t *bytes;
+};
+
 /**
  * A change on its way. The caller keeps it and what it points to until done.
  * Codes: 0 (deleting what is absent is 0 too); SL_EINVAL the record breaks a
@@ -90,6 +96,11 @@ struct meta_change {
                               id and its name; DEL_TAG: tag (its blobs' records
                               too) */
     struct meta_name from; /* RENAME_BLOB */
+    /* PUT_BLOB: the bytes that config.land brings to their targets. All extents
+     * of the change that are new, or none; the frame is below
+     * LOG_PAYLOAD_MAX. */
+    const struct meta_carried *carried;
+    uint32_t n_carried;
     /* Stable storage first: data, then the log. Else it survives the process,
      * and a power cut from the next commit on. */
     int sync;
@@ -107,6 +118,17 @@ struct meta_config {
     /** Brings all data written so far to stable storage; committer thread.
      *  Null: nothing to sync. It logs its own errors. */
     int (*sync)(void *user);
+    /** Begins to write the carried bytes of a change to their targets; it goes
+     *  on beside the log. `landed` waits for all that was begun, and answers
+     *  with the code of one that failed: then nothing of the group is stored.
+     *  Committer thread; a commit syncs what has landed. Null if no change
+     *  carries. */
+    void (*land)(void *user, struct meta_change *c);
+    int (*landed)(void *user);
+    /** At a replay: writes bytes that the log carries. A code ends the replay;
+     *  what has no target any more is for `verify`. */
+    int (*restore)(void *user, const struct meta_extent *e,
+                   const uint8_t *bytes);
     /** After a commit, when meta_settled has advanced; committer thread. May be
      *  null. */
     void (*settled)(void *user);

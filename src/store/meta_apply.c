@@ -2,6 +2,7 @@
 #include "store/meta_apply.h"
 
 #include "base/log.h"
+#include "store/meta_carry.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -122,6 +123,8 @@ static int frame_apply(const struct meta_env *e, MDB_txn *txn,
             return EINVAL;
         rc = del_blob(e, txn, &key);
         return rc ? rc : frame_apply(e, txn, &put);
+    case LOG_CARRY_BLOB:
+        return carry_record(f, &put) ? frame_apply(e, txn, &put) : EINVAL;
     case LOG_BEGIN:
         break;
     }
@@ -239,6 +242,10 @@ static int frame_verify(struct apply *a, MDB_txn *txn,
         if (!rename_parts(f, &key, &put))
             break;
         return put_verify(a, txn, &put, &key);
+    case LOG_CARRY_BLOB:
+        if (!carry_record(f, &put))
+            break;
+        return put_verify(a, txn, &put, NULL);
     case LOG_DEL_BLOB:
         good = f->bytes > 8u && f->bytes <= META_KEY_MAX;
         break;

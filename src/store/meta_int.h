@@ -18,6 +18,7 @@
 /* Changes in one write of the log: enough to spread the cost of a sync, few
  * enough that the first of them waits some milliseconds only. */
 #define GROUP_MAX 1024u
+#define GROUP_BYTES (UINT32_C(4) << 20)
 
 struct meta {
     struct meta_config config;
@@ -31,6 +32,7 @@ struct meta {
     struct meta_change *group[GROUP_MAX];
     unsigned n;
     int unsynced;     /* the log names data that was not synced since */
+    int carried;      /* the log has bytes that were not synced elsewhere */
     uint64_t old_ns;  /* when the log got its first frame */
     int stuck;        /* code of the last commit, when it failed */
     uint64_t last_ns; /* when a commit was tried last */

@@ -28,7 +28,7 @@
 #define LOG_SUM 8u
 /* A commit is due when the log is longer. A replay reads at most this much and
  * one group. */
-#define LOG_LIMIT (UINT32_C(16) << 20)
+#define LOG_LIMIT (UINT32_C(32) << 20)
 /* Larger changes go to LMDB at once. */
 #define LOG_PAYLOAD_MAX (UINT32_C(1) << 20)
 
@@ -38,7 +38,8 @@ enum log_op {
     LOG_DEL_BLOB,
     LOG_PUT_TAG,
     LOG_DEL_TAG,
-    LOG_RENAME_BLOB /* 2 bytes: length of the old key; that key; the record */
+    LOG_RENAME_BLOB, /* 2 bytes: length of the old key; that key; the record */
+    LOG_CARRY_BLOB   /* meta_carry.h */
 };
 
 struct meta_log {

@@ -31,8 +31,18 @@ void change_submit(struct change *c)
     meta_submit(c->sh->store->meta, &c->meta);
 }
 
+int change_carry(struct change *c, uint32_t n)
+{
+    c->carried = calloc(n, sizeof(*c->carried));
+    c->carry = calloc(n, sizeof(*c->carry));
+    c->meta.carried = c->carried;
+    return c->carried && c->carry ? 0 : SL_ENOMEM;
+}
+
 void change_release(struct change *c)
 {
+    free(c->carried);
+    free(c->carry);
     free(c->extents);
     free(c);
 }

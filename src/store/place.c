@@ -254,8 +254,34 @@ static void unit_done(struct unit_io *io, int code)
         units_ended(u);
 }
 
-static void write_units(struct update *u)
+/* Few bytes that are to be recorded go through the log: one sync makes bytes and
+ * record durable, and nobody waits for the data file before the log. */
+#define CARRY_BYTES 65536u
+#define CARRY_EXTENTS 4096u
+
+static int carries(const struct update *u)
 {
+    uint64_t bytes = 0;
+    if (u->kind != UPDATE_PUT || !u->persist || u->plain || !u->n_made ||
+        u->b->n > CARRY_EXTENTS)
+        return 0;
+    for (uint32_t i = 0; i < u->n_made; i++) {
+        if (u->made[i].target == TARGET_PINNED)
+            return 0;
+        bytes += extent_space(&u->made[i]);
+    }
+    return bytes <= CARRY_BYTES;
+}
+
+void update_write(struct update *u)
+{
+    u->carries = carries(u) != 0;
+    if (u->carries) {
+        for (uint32_t i = 0; i < u->n_made; i++)
+            unit_seal(&u->made[i], u->units[i].io.buf);
+        update_placed(u);
+        return;
+    }
     u->pending = 1; /* ours, so that completions inside the loop do not end */
     for (uint32_t i = 0; i < u->n_made && !u->code; i++) {
         struct unit_io *io = &u->units[i];
@@ -323,7 +349,7 @@ void update_place(struct update *u)
 {
     int rc = plan(u);
     if (!rc)
-        write_units(u);
+        update_write(u);
     else if (rc != SL_ENOSPC || !ask_for_space(u))
         update_end(u, rc);
 }

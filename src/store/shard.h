@@ -287,6 +287,9 @@ struct store {
     pthread_mutex_t code_lock;
     struct store_dir *dir;
     struct meta *meta;
+    /* Writes of carried bytes (stable.c), under `sync`. */
+    uint32_t landing, landing_on; /* how many; bits of their targets */
+    int land_code;
     pthread_mutex_t shards_lock; /* shards come and go, the committer looks */
     uint64_t settling;           /* atomic: units of all shards in `settle` */
 };
@@ -461,6 +464,8 @@ int unit_reserve(struct shard *sh, const struct extent *e);
 /** Writes buf (aligned, room to pad) where unit_alloc said; fills sum, which a
  *  coded one has already. The space stays taken with an error too. */
 int unit_write(struct unit_io *u, uint8_t *buf);
+/** Pads buf and fills e->sum, for who writes it himself. */
+void unit_seal(struct extent *e, uint8_t *buf);
 /** Reads and checks a unit as it is stored into buf (aligned, room for
  *  extent_space). */
 int unit_fetch(struct unit_io *u, uint8_t *buf);
@@ -569,9 +574,18 @@ int settle_all(struct shard *sh, void (*done)(void *user, int code),
                void *user);
 
 /* ---- persist.c ---- */
+/* One unit whose bytes go through the log; `io.buf` is the update's. */
+struct carry {
+    struct tier_io io;
+    struct store *store;
+    uint32_t target;
+};
+
 struct change {
     struct meta_change meta;
     struct meta_extent *extents;
+    struct meta_carried *carried; /* null: none */
+    struct carry *carry;          /* of each of them */
     struct message msg;
     struct shard *sh;
     int code;
@@ -582,6 +596,8 @@ struct change {
  *  caller's to set. SL_ENOMEM. */
 int change_blob(struct shard *sh, const struct blob *b, const struct merged *m,
                 struct change **out);
+/** Room for n carried units. SL_ENOMEM. */
+int change_carry(struct change *c, uint32_t n);
 void change_submit(struct change *c);
 /** Waits until all changes submitted so far are in LMDB, synced. Not on a
  *  worker. */

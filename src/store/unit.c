@@ -130,17 +130,22 @@ static void written(struct tier_io *io, int code)
     u->done(u, code);
 }
 
-int unit_write(struct unit_io *u, uint8_t *buf)
+void unit_seal(struct extent *e, uint8_t *buf)
 {
-    struct extent *e = u->e;
-    struct tier_port *port = shard_port(u->sh, e->target);
     uint32_t bytes = extent_summed(e), space = extent_space(e);
     memset(buf + bytes, 0, space - bytes);
     if (!e->codec)
         e->sum = XXH3_64bits(buf, bytes);
+}
+
+int unit_write(struct unit_io *u, uint8_t *buf)
+{
+    struct extent *e = u->e;
+    struct tier_port *port = shard_port(u->sh, e->target);
+    unit_seal(e, buf);
     u->io.loc = e->loc;
     u->io.buf = buf;
-    u->io.bytes = space;
+    u->io.bytes = extent_space(e);
     u->io.done = written;
     u->io.user = u;
     return port->tier->ops->write(port, &u->io);

@@ -104,6 +104,14 @@ static void recorded(struct change *c, int code)
 {
     struct update *u = c->user;
     change_release(c);
+    if (code && u->carries && code != SL_ENOTAG) {
+        /* One target may fail all that shared the group with it. */
+        free(u->merged.ext);
+        u->merged.ext = NULL;
+        u->plain = 1;
+        update_write(u);
+        return;
+    }
     if (code) {
         update_drop_made(u);
         update_end(u, code);
@@ -112,13 +120,37 @@ static void recorded(struct change *c, int code)
     update_publish(u);
 }
 
+/* The change gets the bytes of what was made. */
+static int carry(const struct update *u, struct change *c)
+{
+    uint32_t k = 0;
+    int rc = change_carry(c, u->n_made);
+    for (uint32_t i = 0; i < u->n_made && !rc; i++) {
+        while (u->merged.ext[k].off < u->made[i].off)
+            k++;
+        c->carried[i] =
+            (struct meta_carried){.extent = k, .bytes = u->units[i].io.buf};
+        c->carry[i].io = (struct tier_io){.loc = u->made[i].loc,
+                                          .buf = u->units[i].io.buf,
+                                          .bytes = extent_space(&u->made[i])};
+        c->carry[i].target = u->made[i].target;
+        c->carry[i].store = u->sh->store;
+    }
+    c->meta.n_carried = rc ? 0 : u->n_made;
+    return rc;
+}
+
 static void record(struct update *u)
 {
     struct blob *b = u->b;
     struct meta_blob *m;
-    struct change *c;
+    struct change *c = NULL;
     int rc = b->tag->dead ? SL_ENOTAG : change_blob(u->sh, b, &u->merged, &c);
+    if (!rc && u->carries)
+        rc = carry(u, c);
     if (rc) {
+        if (c)
+            change_release(c);
         update_drop_made(u);
         update_end(u, rc);
         return;

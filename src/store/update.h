@@ -62,6 +62,8 @@ struct update {
     uint32_t full;   /* bits of those that said so when they were written */
     uint8_t settled; /* space that waited for a commit was asked for */
     uint8_t asked;   /* other shards gave back what they did not use */
+    uint8_t carries; /* the log gets the bytes, the committer writes them */
+    uint8_t plain;   /* that was tried and failed */
     uint8_t order[TARGETS_MAX];
     uint32_t n_order;
     struct extent *made;
@@ -93,6 +95,8 @@ int update_gather(struct update *u);
 void update_load(struct update *u);
 /** The targets in the order that the update tries them; how many. */
 uint32_t update_order(const struct update *u, uint8_t order[TARGETS_MAX]);
+/** Writes what is planned, or leaves that to the committer. */
+void update_write(struct update *u);
 /** Each unit goes to the first target of the blob's order that has room. */
 void update_place(struct update *u);
 

@@ -161,6 +161,12 @@ static int fault_alloc(struct tier *t, uint64_t bytes, uint64_t *loc)
     return f->inner->ops->alloc(f->inner, bytes, loc);
 }
 
+static int fault_reach(struct tier *t, uint64_t end)
+{
+    struct tier *inner = fault_of(t)->inner;
+    return inner->ops->reach ? inner->ops->reach(inner, end) : SL_OK;
+}
+
 static int fault_reserve(struct tier *t, uint64_t loc, uint64_t bytes)
 {
     struct tier *inner = fault_of(t)->inner;
@@ -365,6 +371,7 @@ const struct tier_ops tier_fault_ops = {
     .port_close = fault_port_close,
     .alloc = fault_alloc,
     .reserve = fault_reserve,
+    .reach = fault_reach,
     .free = fault_free,
     .write = fault_write,
     .read = fault_read,

@@ -353,6 +353,14 @@ static int file_reserve(struct tier *t, uint64_t loc, uint64_t bytes)
     return SL_ESHRUNK;
 }
 
+static int file_reach(struct tier *t, uint64_t end)
+{
+    struct file_tier *f = file_of(t);
+    if (end > f->base.capacity)
+        return SL_EINVAL;
+    return end > length_of(f) ? grow(f, end) : SL_OK;
+}
+
 /* ---- ports ---- */
 
 static int kernel_call(const struct file_tier *f, const struct tier_io *io)
@@ -452,6 +460,11 @@ static unsigned file_poll(struct tier_port *p)
     return has_ring(p) ? ring_poll(((struct file_port *)p)->ring) : 0;
 }
 
+static unsigned file_wait(struct tier_port *p)
+{
+    return has_ring(p) ? ring_wait(((struct file_port *)p)->ring) : 0;
+}
+
 static unsigned file_pending(const struct tier_port *p)
 {
     return has_ring(p) ? ring_pending(((const struct file_port *)p)->ring)
@@ -467,11 +480,13 @@ const struct tier_ops tier_file_ops = {
     .port_close = file_port_close,
     .alloc = file_alloc,
     .reserve = file_reserve,
+    .reach = file_reach,
     .free = tier_base_free,
     .write = file_write,
     .read = file_read,
     .flush = file_flush,
     .poll = file_poll,
+    .wait = file_wait,
     .pending = file_pending,
     .usage = tier_base_usage,
 };

@@ -205,6 +205,13 @@ unsigned ring_poll(struct ring *r)
     return completed;
 }
 
+unsigned ring_wait(struct ring *r)
+{
+    if (ring_pending(r))
+        submit(r, 1);
+    return reap(r);
+}
+
 unsigned ring_pending(const struct ring *r)
 {
     return r->inflight + r->waiting.n;

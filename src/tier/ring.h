@@ -41,6 +41,8 @@ void ring_close(struct ring *r);
 void ring_submit(struct ring *r, struct tier_io *io);
 /** Completions first, then submission; returns how many were completed. */
 unsigned ring_poll(struct ring *r);
+/** The same, and waits for a completion when there is any to come. */
+unsigned ring_wait(struct ring *r);
 unsigned ring_pending(const struct ring *r);
 
 #endif

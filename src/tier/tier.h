@@ -94,6 +94,10 @@ struct tier_ops {
      *  (logged).
      *  Any thread. */
     int (*reserve)(struct tier *t, uint64_t loc, uint64_t bytes);
+    /** Makes the storage reach to `end` again, for bytes that are to be written
+     *  before they are reserved (recovery). SL_EINVAL above the capacity,
+     *  SL_ENOSPC, SL_EIO. Null: it does always. */
+    int (*reach)(struct tier *t, uint64_t end);
     /** A range that is used, or a part of one. Any thread. */
     void (*free)(struct tier *t, uint64_t loc, uint64_t bytes);
     /** Both: SL_EINVAL alignment, outside of capacity, no `done`. */
@@ -104,6 +108,9 @@ struct tier_ops {
     int (*flush)(struct tier_port *p, struct tier_io *io);
     /** Runs completions; returns how many. Never blocks. */
     unsigned (*poll)(struct tier_port *p);
+    /** As poll, but when requests are in flight it blocks until one of them is
+     *  completed. Null: not here, poll and sleep. */
+    unsigned (*wait)(struct tier_port *p);
     /** Requests in flight on this port. */
     unsigned (*pending)(const struct tier_port *p);
     void (*usage)(struct tier *t, struct tier_usage *out);
