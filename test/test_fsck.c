@@ -12,6 +12,7 @@
 
 #define BLOBS 40u
 #define SIZE 10000u
+#define LARGE 200000u
 
 /* ---- stores ---- */
 
@@ -323,10 +324,21 @@ static void file_that_shrank_is_named(void **state)
     remove_dir(dir);
 }
 
+/* Too large for its bytes to go through the log; behind those that do. */
+static void put_large(struct sl_runtime *rt, uint64_t tag)
+{
+    struct sl_put_opts o = {.size = sizeof(o), .score = -1, .persist = 2};
+    uint8_t *in = calloc(1, LARGE);
+    assert_non_null(in);
+    fill(in, LARGE, 77);
+    assert_int_equal(sl_put(rt, tag, "large", 0, in, LARGE, &o), 0);
+    free(in);
+}
+
 static void log_of_a_killed_process_is_checked_and_replayed(void **state)
 {
     (void)state;
-    char dir[64];
+    char dir[64], path[80];
     int status = 1, code = 0;
     make_dir(dir, sizeof(dir));
     pid_t pid = fork();
@@ -339,17 +351,25 @@ static void log_of_a_killed_process_is_checked_and_replayed(void **state)
             _exit(3);
         for (unsigned i = 0; i < BLOBS; i++)
             put_one(rt, tag, i);
+        put_large(rt, tag);
         _exit(0);
     }
     assert_true(waitpid(pid, &status, 0) == pid);
     assert_int_equal(status, 0);
     assert_int_equal(fsck(dir, 0), 0);
-    assert_int_equal(report.log_changes, BLOBS + 1);
-    assert_int_equal(report.blobs, BLOBS);
+    assert_int_equal(report.log_changes, BLOBS + 2);
+    assert_int_equal(report.blobs, BLOBS + 1);
     flip(dir, "data", 100); /* as if it had not reached the disk */
     assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(report.log_dropped, 0); /* the log has it */
+    flip(dir, "data", BLOBS * 12288 + 100);
+    assert_int_equal(fsck(dir, 0), 0);
     assert_int_equal(report.log_dropped, 1);
-    flip(dir, "data", 100);
+    snprintf(path, sizeof(path), "%s/data", dir);
+    assert_int_equal(truncate(path, 8192), 0);
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(report.log_dropped, 1);
+    assert_int_equal(report.blobs, BLOBS);
     assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 0);
     assert_int_equal(fsck(dir, 0), 0);
     assert_int_equal(report.log_changes, 0);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "meta_help.h"
+#include "store/meta_carry.h"
 #include "store/meta_log.h"
 #include "store/meta_record.h"
 #include "store/tag_set.h"
@@ -394,6 +395,159 @@ static void change_whose_bytes_are_lost_leaves_the_one_before(void **state)
     meta_close(m);
 }
 
+/* ---- bytes in the log ---- */
+
+static const char *carry_dir;
+static unsigned n_landed, n_restored;
+static int land_code;
+
+static void carried_bytes(uint8_t *to, uint64_t number)
+{
+    for (unsigned i = 0; i < PATTERN_STORED; i++)
+        to[i] = (uint8_t)(i * 7u + number);
+}
+
+static void fake_land(void *user, struct meta_change *c)
+{
+    (void)user;
+    n_landed += c->n_carried;
+}
+
+static int fake_landed(void *user)
+{
+    (void)user;
+    return land_code;
+}
+
+static int fake_restore(void *user, const struct meta_extent *e,
+                        const uint8_t *bytes)
+{
+    uint8_t want[PATTERN_STORED];
+
+    (void)user;
+    carried_bytes(want, e->offset / PATTERN_STORED);
+    if (memcmp(bytes, want, e->bytes) != 0)
+        return SL_EIO;
+    n_restored++;
+    return SL_OK;
+}
+
+static struct meta *open_carrier(const char *dir)
+{
+    struct meta_config c = {.dir = dir,
+                            .sync = fake_sync,
+                            .land = fake_land,
+                            .landed = fake_landed,
+                            .restore = fake_restore,
+                            .delay_ms = LONG_MS};
+    struct meta *m = NULL;
+
+    help_line[0] = '\0';
+    assert_int_equal(meta_open(&c, &m), 0);
+    return m;
+}
+
+/* Three extents, of which the log gets the last two. */
+static int carry_put(struct meta *m, uint64_t number, int sync)
+{
+    uint8_t bytes[2][PATTERN_STORED];
+    const struct meta_carried carried[2] = {{1, bytes[0]}, {2, bytes[1]}};
+    struct meta_extent e[3];
+    struct job j = {.extents = e};
+
+    carried_bytes(bytes[0], 1);
+    carried_bytes(bytes[1], 2);
+    pattern_put(&j, 0, number, 1, 3);
+    j.c.sync = sync;
+    j.c.carried = carried;
+    j.c.n_carried = 2;
+    return submit_wait(m, &j);
+}
+
+static void carry_some(struct meta *m)
+{
+    help_tags(m, 1);
+    meta_close(m);
+    m = open_carrier(carry_dir);
+    sync_code = SL_EIO; /* data is not synced for these */
+    for (uint64_t i = 0; i < 20; i++)
+        assert_int_equal(carry_put(m, i, i % 2 == 0), 0);
+    sync_code = 0;
+    land_code = SL_EIO;
+    assert_int_equal(carry_put(m, 20, 0), SL_EIO);
+    assert_int_equal(carry_put(m, 21, 1), SL_EIO);
+    land_code = 0;
+    assert_int_equal(carry_put(m, 22, 1), 0);
+    assert_int_equal(n_landed, 2 * 23);
+}
+
+static void carried_bytes_are_restored_before_their_records(void **state)
+{
+    struct meta *m;
+
+    carry_dir = *state;
+    n_restored = 0;
+    in_child(*state, carry_some);
+    m = open_carrier(*state);
+    assert_non_null(strstr(help_line, "21 changes of the log replayed"));
+    assert_int_equal(n_restored, 2 * 21);
+    load(m);
+    assert_int_equal(found.blobs, 21);
+    assert_int_equal(found.version[20] + found.version[21], 0);
+    meta_close(m);
+    meta_close(open_carrier(*state)); /* LMDB has them */
+    assert_int_equal(n_restored, 2 * 21);
+}
+
+static int take(void *user, const struct meta_extent *e, const uint8_t *bytes)
+{
+    uint64_t *sum = user;
+
+    for (uint32_t i = 0; i < e->bytes; i++)
+        *sum += bytes[i];
+    return SL_OK;
+}
+
+/* A sum of the frame that fits does not make its payload right. */
+static void damaged_payload_with_bytes_is_refused(void **state)
+{
+    uint8_t bytes[2][PATTERN_STORED] = {{1}, {2}};
+    const struct meta_carried carried[2] = {{0, bytes[0]}, {2, bytes[1]}};
+    struct meta_extent e[3];
+    struct job j = {.extents = e};
+    uint64_t sum = 0;
+
+    (void)state;
+    help_seed();
+    pattern_put(&j, 0, 1, 1, 3);
+    j.c.carried = carried;
+    j.c.n_carried = 2;
+    size_t n = carry_bound(&j.c);
+    uint8_t *p = malloc(n);
+    assert_non_null(p);
+    carry_encode(&j.c, p);
+    struct log_frame f = {LOG_CARRY_BLOB, p, (uint32_t)n};
+    assert_int_equal(carry_each(&f, take, &sum), 0);
+    assert_int_equal(sum, 3);
+    for (size_t cut = 0; cut < n; cut += 1 + cut / 64) {
+        uint8_t *part = malloc(cut + 1); /* so that ASan sees its end */
+        assert_non_null(part);
+        memcpy(part, p, cut);
+        f = (struct log_frame){LOG_CARRY_BLOB, part, (uint32_t)cut};
+        assert_int_equal(carry_each(&f, take, &sum), SL_ECORRUPT);
+        free(part);
+    }
+    f = (struct log_frame){LOG_CARRY_BLOB, p, (uint32_t)n};
+    for (unsigned i = 0; i < 5000; i++) {
+        size_t at = help_random(n - sizeof bytes), bit = help_random(8);
+        p[at] ^= (uint8_t)(1u << bit);
+        int rc = carry_each(&f, take, &sum);
+        assert_true(rc == SL_ECORRUPT || rc == SL_OK);
+        p[at] ^= (uint8_t)(1u << bit);
+    }
+    free(p);
+}
+
 /* ---- order and size ---- */
 
 static void changes_settle_with_the_commit(void **state)
@@ -494,6 +648,8 @@ int main(void)
         CASE(failed_change_is_not_replayed),
         CASE(failing_commit_refuses_changes_and_loses_none),
         CASE(change_whose_bytes_are_lost_leaves_the_one_before),
+        CASE(carried_bytes_are_restored_before_their_records),
+        cmocka_unit_test(damaged_payload_with_bytes_is_refused),
         CASE(changes_settle_with_the_commit),
         CASE(record_larger_than_the_log_takes_is_stored),
         CASE(long_log_is_committed_by_itself),

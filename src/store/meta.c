@@ -122,8 +122,7 @@ static int is_large(const struct meta_change *c)
 
 static int carry_blob(struct meta *m, const struct meta_change *c)
 {
-    uint8_t *p =
-        log_frame(&m->log, LOG_CARRY_BLOB, (uint32_t)carry_bound(c));
+    uint8_t *p = log_frame(&m->log, LOG_CARRY_BLOB, (uint32_t)carry_bound(c));
 
     if (!p)
         return SL_ENOMEM;
@@ -490,8 +489,8 @@ static int restore(struct meta *m)
         if (m->config.restore)
             rc = carry_each(&f, m->config.restore, m->config.user);
     if (rc)
-        log_error("metadata %s: the log cannot be replayed, code %d", m->env.path,
-                  rc);
+        log_error("metadata %s: the log cannot be replayed, code %d",
+                  m->env.path, rc);
     return rc;
 }
 
