@@ -13,6 +13,7 @@
 #define BLOBS 40u
 #define SIZE 10000u
 #define LARGE 200000u
+#define CODED 30000u
 
 /* ---- stores ---- */
 
@@ -335,6 +336,35 @@ static void put_large(struct sl_runtime *rt, uint64_t tag)
     free(in);
 }
 
+/* Coded bytes go through the log as they are stored. */
+static void put_coded(struct sl_runtime *rt, uint64_t tag)
+{
+    static const uint8_t in[CODED] = {1};
+    struct sl_put_opts o = {.size = sizeof(o),
+                            .score = -1,
+                            .persist = 2,
+                            .codec = SL_CODEC(SL_CODEC_LZ4, SL_CODEC_FAST)};
+    int rc = sl_put(rt, tag, "coded", 0, in, sizeof(in), &o);
+    if (rc == SL_ENOCODEC) {
+        o.codec = 0;
+        rc = sl_put(rt, tag, "coded", 0, in, sizeof(in), &o);
+    }
+    assert_int_equal(rc, 0);
+}
+
+static void check_coded(const char *dir)
+{
+    static const uint8_t in[CODED] = {1};
+    static uint8_t out[CODED];
+    struct sl_config c = config_in(dir);
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag = 0;
+    assert_int_equal(sl_tag(rt, "tag", &tag), 0);
+    assert_int_equal(sl_get(rt, tag, "coded", 0, out, sizeof(out), NULL), 0);
+    assert_memory_equal(in, out, sizeof(in));
+    assert_int_equal(sl_close(rt), 0);
+}
+
 static void log_of_a_killed_process_is_checked_and_replayed(void **state)
 {
     (void)state;
@@ -352,13 +382,14 @@ static void log_of_a_killed_process_is_checked_and_replayed(void **state)
         for (unsigned i = 0; i < BLOBS; i++)
             put_one(rt, tag, i);
         put_large(rt, tag);
+        put_coded(rt, tag);
         _exit(0);
     }
     assert_true(waitpid(pid, &status, 0) == pid);
     assert_int_equal(status, 0);
     assert_int_equal(fsck(dir, 0), 0);
-    assert_int_equal(report.log_changes, BLOBS + 2);
-    assert_int_equal(report.blobs, BLOBS + 1);
+    assert_int_equal(report.log_changes, BLOBS + 3);
+    assert_int_equal(report.blobs, BLOBS + 2);
     flip(dir, "data", 100); /* as if it had not reached the disk */
     assert_int_equal(fsck(dir, 0), 0);
     assert_int_equal(report.log_dropped, 0); /* the log has it */
@@ -369,11 +400,12 @@ static void log_of_a_killed_process_is_checked_and_replayed(void **state)
     assert_int_equal(truncate(path, 8192), 0);
     assert_int_equal(fsck(dir, 0), 0);
     assert_int_equal(report.log_dropped, 1);
-    assert_int_equal(report.blobs, BLOBS);
+    assert_int_equal(report.blobs, BLOBS + 1);
     assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 0);
     assert_int_equal(fsck(dir, 0), 0);
     assert_int_equal(report.log_changes, 0);
     assert_int_equal(read_all(dir, &code), BLOBS);
+    check_coded(dir);
     remove_dir(dir);
 }
 

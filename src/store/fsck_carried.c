@@ -66,7 +66,8 @@ static int add(void *user, const struct meta_extent *e, const uint8_t *bytes)
         files->carried = p;
         files->room_carried = n;
     }
-    rc = reach(x, e->loc + e->stored);
+    rc = reach(x, (e->loc + e->stored + TIER_BLOCK - 1u) / TIER_BLOCK *
+                      TIER_BLOCK);
     if (rc)
         return rc;
     files->carried[files->n_carried] =
