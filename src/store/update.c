@@ -104,8 +104,8 @@ static void recorded(struct change *c, int code)
 {
     struct update *u = c->user;
     change_release(c);
-    if (code && u->carries && code != SL_ENOTAG) {
-        /* One target may fail all that shared the group with it. */
+    if (code == SL_ENOSPC && u->carries) {
+        /* Of the log, or of one target of the group: another may have room. */
         free(u->merged.ext);
         u->merged.ext = NULL;
         u->plain = 1;
