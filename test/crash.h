@@ -49,7 +49,8 @@ struct crash_ledger {
     struct crash_writer writer[CRASH_WRITERS];
     uint64_t acks; /* atomic */
     /* Counted by all children. */
-    uint64_t checks, recovered, volatile_found, absent;
+    uint64_t checks, recovered, volatile_found, absent, coded;
+    uint64_t padding; /* that extents may have in the file, of this look */
     uint64_t slowest_open_ns;
     char why[200]; /* "": all is well */
 };

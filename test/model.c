@@ -45,6 +45,8 @@ void model_create(struct model_world *w, struct model_player *p, uint64_t seed)
         for (unsigned k = 0; k < MODEL_BLOBS; k++) {
             p[i].blob[k].bytes = calloc(1, w->blob_max);
             assert_non_null(p[i].blob[k].bytes);
+            p[i].blob[k].score = SL_SCORE_AUTO;
+            p[i].blob[k].score_known = 1;
         }
     }
 }

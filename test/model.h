@@ -47,6 +47,8 @@ struct model_blob {
     uint8_t *bytes; /* blob_max of them */
     uint64_t size, version;
     uint8_t there, level;
+    uint8_t score_known;
+    uint16_t score;
 };
 
 struct model_player {
@@ -61,7 +63,9 @@ struct model_player {
     uint8_t *buf, *shared_buf; /* blob_max bytes */
     /* What it did. */
     uint64_t made, puts, gets, no_space, shared_gets, busy, flushes;
-    char why[200]; /* "": all is well */
+    uint64_t coded_puts, scores, lists, twice; /* names listed twice */
+    uint32_t coded_seen; /* bits of codecs that made a put smaller */
+    char why[200];       /* "": all is well */
 };
 
 /** Makes players and their model; no thread yet. */
@@ -87,6 +91,15 @@ static inline uint64_t model_pick(struct model_player *p, uint64_t below)
 /** A size, small ones more often, at most the world's. */
 uint64_t model_size(struct model_player *p);
 
+/** Names of what a player has; two of its ten blobs are in the second tag. */
+void model_blob_name(unsigned blob, char *name, size_t n);
+unsigned model_tag_of(unsigned blob);
+void model_tag_name(const struct model_player *p, unsigned t, char name[32]);
+/** A codec for a put of so many bytes: none mostly, a slow one rarely. */
+uint8_t model_codec(struct model_player *p, uint64_t bytes);
+/** Bytes that codecs make smaller, or do not, or in part. */
+void model_fill(struct model_player *p, uint8_t *to, uint64_t n);
+
 /** The ways of a call. */
 enum model_way { WAY_HOST, WAY_FUTURE, WAY_THREAD, WAY_WARP };
 struct model_call {
@@ -106,11 +119,15 @@ int model_put(struct model_player *p, const struct model_call *c);
 int model_get(struct model_player *p, const struct model_call *c);
 int model_blob_size(struct model_player *p, const struct model_call *c,
                     uint64_t *size);
+/** The score is that of `opts`. */
+int model_score(struct model_player *p, const struct model_call *c);
 int model_del(struct model_player *p, const struct model_call *c);
 
 /** One step on the player's own blobs, one on the shared ones. */
 void model_step_own(struct model_player *p);
 void model_step_shared(struct model_player *p);
+/** Lists a tag in one of the ways. */
+void model_check_list(struct model_player *p, unsigned t);
 /** Looks at every own blob, tag and list. */
 void model_look(struct model_player *p);
 

@@ -4,7 +4,7 @@
 
 #include "sluice/device/host.h"
 
-enum warp_kind { WARP_PUT, WARP_GET, WARP_SIZE, WARP_DEL };
+enum warp_kind { WARP_PUT, WARP_GET, WARP_SIZE, WARP_SCORE, WARP_DEL };
 
 struct warp_call {
     enum warp_kind kind;
@@ -32,6 +32,8 @@ SL_KERNEL(k_model_call, struct warp_args)
         rc = sl_get_warp(w->dev, w->key, c->offset, c->data, c->size);
     else if (w->kind == WARP_SIZE)
         rc = sl_size_warp(w->dev, w->key, &size);
+    else if (w->kind == WARP_SCORE)
+        rc = sl_score_warp(w->dev, w->key, w->how.score);
     else
         rc = sl_del_warp(w->dev, w->key);
     if (slp_lane() == 0) {
@@ -149,6 +151,16 @@ int model_blob_size(struct model_player *p, const struct model_call *c,
     if (c->way == WAY_WARP)
         return by_warp(p, WARP_SIZE, c, size);
     return sl_size(p->world->rt, c->tag, c->name, size);
+}
+
+int model_score(struct model_player *p, const struct model_call *c)
+{
+    if (c->way == WAY_THREAD)
+        return sl_score_thread(&p->world->dev, key_of(c),
+                               how_of(&c->opts).score);
+    if (c->way == WAY_WARP)
+        return by_warp(p, WARP_SCORE, c, NULL);
+    return sl_score(p->world->rt, c->tag, c->name, c->opts.score);
 }
 
 int model_del(struct model_player *p, const struct model_call *c)

@@ -3,13 +3,13 @@
 #include "model.h"
 
 /* Half of the names do not fit into a cell. */
-static void name_of(unsigned i, char *name, size_t n)
+void model_blob_name(unsigned i, char *name, size_t n)
 {
     static const int width[] = {3, 60, 3, 255};
     snprintf(name, n, "%0*u", width[i % 4u], i);
 }
 
-static unsigned tag_of(unsigned blob)
+unsigned model_tag_of(unsigned blob)
 {
     return blob % 5u == 0; /* two of ten in the second */
 }
@@ -17,8 +17,8 @@ static unsigned tag_of(unsigned blob)
 static struct model_call call_of(struct model_player *p, unsigned i,
                                  char name[256])
 {
-    struct model_call c = {.way = model_way(p), .tag = p->tag[tag_of(i)]};
-    name_of(i, name, 256);
+    struct model_call c = {.way = model_way(p), .tag = p->tag[model_tag_of(i)]};
+    model_blob_name(i, name, 256);
     c.name = name;
     c.opts.size = sizeof(c.opts);
     c.opts.score = -1;
@@ -31,6 +31,14 @@ static void forget(struct model_blob *b, uint64_t blob_max)
     b->there = 0;
     b->size = 0;
     b->level = 0;
+    b->score = SL_SCORE_AUTO;
+    b->score_known = 1;
+}
+
+static float any_score(struct model_player *p)
+{
+    static const float scores[] = {-1.0f, 0.0f, 0.25f, 0.5f, 1.0f};
+    return scores[model_pick(p, 5)];
 }
 
 /* ---- put ---- */
@@ -39,7 +47,6 @@ static void forget(struct model_blob *b, uint64_t blob_max)
 static void choose_put(struct model_player *p, const struct model_blob *b,
                        struct model_call *c)
 {
-    static const float scores[] = {-1.0f, 0.0f, 0.25f, 0.5f, 1.0f};
     c->size = model_size(p);
     c->offset = 0;
     switch (model_pick(p, 8)) {
@@ -66,9 +73,10 @@ static void choose_put(struct model_player *p, const struct model_blob *b,
     }
     if (c->offset + c->size > p->world->blob_max)
         c->size = p->world->blob_max - c->offset;
-    c->opts.score = scores[model_pick(p, 5)];
+    c->opts.score = any_score(p);
     if (p->world->level_max && model_pick(p, 8) == 0)
         c->opts.persist = (uint8_t)(1u + model_pick(p, p->world->level_max));
+    c->opts.codec = model_codec(p, c->size);
     c->opts.context = (uint16_t)model_pick(p, 65536);
 }
 
@@ -76,11 +84,17 @@ static void apply_put(struct model_player *p, struct model_blob *b,
                       const struct model_call *c)
 {
     if (c->opts.flags & SL_F_REPLACE) {
-        uint8_t level = b->level;
+        struct model_blob was = *b;
         forget(b, p->world->blob_max);
-        b->level = level;
+        b->level = was.level;
+        b->score = was.score;
+        b->score_known = was.score_known;
     }
     b->there = 1;
+    if (c->opts.score >= 0) {
+        b->score = (uint16_t)(c->opts.score * (float)SL_SCORE_ONE);
+        b->score_known = 1;
+    }
     memcpy(b->bytes + c->offset, p->buf, c->size);
     if (c->offset + c->size > b->size)
         b->size = c->offset + c->size;
@@ -95,10 +109,15 @@ static void step_put(struct model_player *p, unsigned i)
     struct model_call c = call_of(p, i, name);
     choose_put(p, b, &c);
     c.data = p->buf;
-    fill(p->buf, c.size, test_random(&p->random));
+    model_fill(p, p->buf, c.size);
+    struct sl_result made = {{0}};
+    if (c.way == WAY_HOST)
+        c.opts.result = &made;
     int rc = model_put(p, &c);
     p->puts++;
-    if (!p->tag_there[tag_of(i)]) {
+    if (!rc && c.opts.result && made.v[2] < c.size)
+        p->coded_seen |= 1u << (c.opts.codec & SL_CODEC_ID_MASK);
+    if (!p->tag_there[model_tag_of(i)]) {
         if (rc != SL_ENOTAG)
             model_fail(p, "put into a deleted tag: %d", rc);
         return;
@@ -134,7 +153,7 @@ static void compare(struct model_player *p, unsigned i,
 /* What a call on an absent blob must answer, or 0. */
 static int absent(const struct model_player *p, unsigned i)
 {
-    if (!p->tag_there[tag_of(i)])
+    if (!p->tag_there[model_tag_of(i)])
         return SL_ENOTAG;
     return p->blob[i].there ? 0 : SL_ENOENT;
 }
@@ -203,14 +222,15 @@ static void step_stat(struct model_player *p, unsigned i)
     for (unsigned k = 0; !rc && k < s.n_tiers && k < 4u; k++)
         bytes += s.tier[k].bytes;
     if (rc != want || s.size != b->size || s.persist < b->level ||
-        bytes > s.size || s.version < b->version)
+        bytes > s.size || s.version < b->version ||
+        (b->score_known && s.score != b->score))
         model_fail(p,
                    "stat of blob %u: %d, size %llu (%llu), level %u (%u), "
-                   "version %llu (%llu)",
+                   "version %llu (%llu), score %u (%u)",
                    i, rc, (unsigned long long)s.size,
                    (unsigned long long)b->size, s.persist, b->level,
                    (unsigned long long)s.version,
-                   (unsigned long long)b->version);
+                   (unsigned long long)b->version, s.score, b->score);
     else
         b->version = s.version;
 }
@@ -227,13 +247,39 @@ static void step_del(struct model_player *p, unsigned i)
     forget(&p->blob[i], p->world->blob_max);
 }
 
+/* ---- score ---- */
+
+static void step_score(struct model_player *p, unsigned i)
+{
+    struct model_blob *b = &p->blob[i];
+    char name[256];
+    struct model_call c = call_of(p, i, name);
+    c.opts.score = any_score(p);
+    int want = absent(p, i), rc = model_score(p, &c);
+    p->scores++;
+    if (model_allows(p, rc)) {
+        b->score_known =
+            0; /* the score is new, the bytes are where they were */
+        return;
+    }
+    if (rc != want)
+        model_fail(p, "score of blob %u: %d, not %d", i, rc, want);
+    if (rc)
+        return;
+    b->score = c.opts.score < 0
+                   ? SL_SCORE_AUTO
+                   : (uint16_t)(c.opts.score * (float)SL_SCORE_ONE);
+    b->score_known = 1;
+}
+
 /* ---- rename ---- */
 
 /* Of several reasons to refuse any may be told. */
 static int rename_may_be(const struct model_player *p, unsigned from,
                          unsigned to, uint32_t flags, int rc)
 {
-    int no_tag = !p->tag_there[tag_of(from)] || !p->tag_there[tag_of(to)];
+    int no_tag =
+        !p->tag_there[model_tag_of(from)] || !p->tag_there[model_tag_of(to)];
     int no_blob = !p->blob[from].there;
     int in_use = from != to && p->blob[to].there && !(flags & SL_F_REPLACE);
     return (rc == SL_ENOTAG && no_tag) || (rc == SL_ENOENT && no_blob) ||
@@ -247,10 +293,10 @@ static void step_rename(struct model_player *p, unsigned from)
     uint32_t flags = model_pick(p, 2) ? SL_F_REPLACE : 0;
     struct model_blob moved = p->blob[from];
     char name[256], newname[256];
-    name_of(from, name, sizeof(name));
-    name_of(to, newname, sizeof(newname));
-    int rc = sl_rename(p->world->rt, p->tag[tag_of(from)], name,
-                       p->tag[tag_of(to)], newname, flags);
+    model_blob_name(from, name, sizeof(name));
+    model_blob_name(to, newname, sizeof(newname));
+    int rc = sl_rename(p->world->rt, p->tag[model_tag_of(from)], name,
+                       p->tag[model_tag_of(to)], newname, flags);
     if (model_allows(p, rc))
         return;
     if (!rename_may_be(p, from, to, flags, rc))
@@ -276,7 +322,7 @@ static void check_tag(struct model_player *p, unsigned t)
         return;
     }
     for (unsigned i = 0; i < MODEL_BLOBS; i++) {
-        if (tag_of(i) != t || !p->blob[i].there)
+        if (model_tag_of(i) != t || !p->blob[i].there)
             continue;
         n++;
         sum += p->blob[i].size;
@@ -287,44 +333,7 @@ static void check_tag(struct model_player *p, unsigned t)
                    (unsigned long long)blobs, (unsigned long long)n);
 }
 
-struct listing {
-    const struct model_player *p;
-    unsigned tag;
-    uint32_t seen, wrong; /* bits of blobs */
-};
-
-static int listed(void *user, const char *name, uint32_t len, uint64_t size)
-{
-    struct listing *l = user;
-    unsigned i = (unsigned)strtoul(name, NULL, 10);
-    char want[256];
-    if (i >= MODEL_BLOBS) {
-        l->wrong |= 1u << 31;
-        return 0;
-    }
-    name_of(i, want, sizeof(want));
-    if (strlen(want) != len || memcmp(name, want, len) != 0 ||
-        tag_of(i) != l->tag || size != l->p->blob[i].size ||
-        (l->seen & (1u << i)))
-        l->wrong |= 1u << i;
-    l->seen |= 1u << i;
-    return 0;
-}
-
-static void check_list(struct model_player *p, unsigned t)
-{
-    struct listing l = {.p = p, .tag = t};
-    uint32_t want = 0;
-    int rc = sl_list(p->world->rt, p->tag[t], listed, &l);
-    for (unsigned i = 0; i < MODEL_BLOBS; i++)
-        if (tag_of(i) == t && p->blob[i].there)
-            want |= 1u << i;
-    if (rc != (p->tag_there[t] ? 0 : SL_ENOTAG) || l.wrong || l.seen != want)
-        model_fail(p, "list of tag %u: %d, %x wrong, %x seen, not %x", t, rc,
-                   l.wrong, l.seen, want);
-}
-
-static void tag_name(const struct model_player *p, unsigned t, char name[32])
+void model_tag_name(const struct model_player *p, unsigned t, char name[32])
 {
     snprintf(name, 32, "own-%u-%u", p->id, t);
 }
@@ -333,7 +342,7 @@ static void create_tag(struct model_player *p, unsigned t)
 {
     char name[32];
     uint64_t id = 0;
-    tag_name(p, t, name);
+    model_tag_name(p, t, name);
     int rc = sl_tag(p->world->rt, name, &id);
     if (model_allows(p, rc))
         return;
@@ -352,25 +361,25 @@ static void delete_tag(struct model_player *p, unsigned t)
         return;
     if (rc)
         model_fail(p, "delete of tag %u: %d", t, rc);
-    tag_name(p, t, name);
+    model_tag_name(p, t, name);
     rc = sl_tag_find(p->world->rt, name, &id);
     if (rc != SL_ENOTAG)
         model_fail(p, "find of deleted tag %u: %d", t, rc);
     p->tag_there[t] = 0;
     for (unsigned i = 0; i < MODEL_BLOBS; i++)
-        if (tag_of(i) == t)
+        if (model_tag_of(i) == t)
             forget(&p->blob[i], p->world->blob_max);
 }
 
 static void step_tag(struct model_player *p, unsigned i)
 {
-    unsigned t = tag_of(i);
+    unsigned t = model_tag_of(i);
     if (!p->tag_there[t])
         create_tag(p, t);
     else if (model_pick(p, 8) == 0)
         delete_tag(p, t);
     else if (model_pick(p, 2))
-        check_list(p, t);
+        model_check_list(p, t);
     else
         check_tag(p, t);
 }
@@ -400,8 +409,10 @@ void model_step_own(struct model_player *p)
         step_stat(p, i);
     else if (x < 58)
         step_del(p, i);
-    else if (x < 60)
+    else if (x < 59)
         step_rename(p, i);
+    else if (x < 60)
+        step_score(p, i);
     else if (x < 63)
         step_tag(p, i);
     else
@@ -413,12 +424,12 @@ void model_look(struct model_player *p)
     for (unsigned t = 0; t < MODEL_TAGS; t++) {
         char name[32];
         uint64_t id = 0;
-        tag_name(p, t, name);
+        model_tag_name(p, t, name);
         int rc = sl_tag_find(p->world->rt, name, &id);
         if (rc != (p->tag_there[t] ? 0 : SL_ENOTAG))
             model_fail(p, "tag %u after a restart: %d", t, rc);
         check_tag(p, t);
-        check_list(p, t);
+        model_check_list(p, t);
     }
     for (unsigned i = 0; i < MODEL_BLOBS && !p->why[0]; i++) {
         char name[256];

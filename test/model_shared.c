@@ -50,6 +50,7 @@ static int put_stamped(struct model_player *p, struct model_call *c,
 {
     c->data = p->shared_buf;
     stamp_fill(c->data, c->offset, c->size, stamp_make(s));
+    c->opts.codec = model_codec(p, c->size);
     int rc = model_put(p, c);
     p->puts++;
     if (!rc || model_allows(p, rc))
@@ -202,6 +203,17 @@ static void step_get(struct model_player *p, unsigned blob)
         check_whole(p, blob, &c, floor);
 }
 
+static void step_score(struct model_player *p, unsigned blob)
+{
+    char name[64];
+    struct model_call c = call_of(p, blob, name);
+    c.opts.score = (float)model_pick(p, 5) / 4.0f;
+    int rc = model_score(p, &c);
+    p->scores++;
+    if (rc && rc != SL_ENOENT && !model_allows(p, rc))
+        model_fail(p, "score of shared blob %u: %d", blob, rc);
+}
+
 void model_step_shared(struct model_player *p)
 {
     unsigned blob = (unsigned)model_pick(p, MODEL_SHARED);
@@ -214,6 +226,8 @@ void model_step_shared(struct model_player *p)
         int rc = model_del(p, &c);
         if (rc && rc != SL_ENOENT && !model_allows(p, rc))
             model_fail(p, "delete of shared blob %u: %d", blob, rc);
+    } else if (x == 1) {
+        step_score(p, blob);
     } else {
         put_one(p, blob);
     }

@@ -161,15 +161,17 @@ static void acknowledged_bytes_survive_kills(void **state)
     }
     check_the_end(l, dir);
     printf("# %llu kills, %llu calls acknowledged, %llu looks: %llu durable "
-           "blobs recovered, %llu volatile, %llu absent; slowest start %llu "
-           "ms\n",
+           "blobs recovered, %llu volatile, %llu absent, %llu coded; slowest "
+           "start %llu ms\n",
            (unsigned long long)kills, (unsigned long long)l->acks,
            (unsigned long long)l->checks, (unsigned long long)l->recovered,
            (unsigned long long)l->volatile_found, (unsigned long long)l->absent,
+           (unsigned long long)l->coded,
            (unsigned long long)(l->slowest_open_ns / 1000000u));
     printf("# fsck found nothing wrong in %llu bytes\n",
            (unsigned long long)bytes);
     assert_true(l->acks >= kills && l->recovered >= kills);
+    assert_true(l->coded > 0 || kills < 20u);
     assert_true(bytes > 0 || kills < 20u);
     remove_dir(dir);
     munmap(l, sizeof(*l));

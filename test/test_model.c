@@ -6,6 +6,8 @@
 #include "space_check.h"
 #include "store_help.h"
 
+#include "codec/codec.h"
+
 #define STEPS_USUAL UINT64_C(1000000)
 
 enum tier_bit { PINNED = 1, RAM = 2, FILE_TIER = 4, DIRECTORY = 8 };
@@ -17,25 +19,28 @@ struct mix {
     unsigned per_mille; /* of all steps */
     unsigned restarts;
     uint64_t blob_max;
-    int tight; /* less room than the blobs want */
-    int guest; /* a target comes and goes meanwhile */
+    int tight;  /* less room than the blobs want */
+    int guest;  /* a target comes and goes meanwhile */
+    int evicts; /* marks so low that bytes move all the time */
 };
 
 /* What goes to a disk takes most of the time, so it gets fewer steps. */
 static const struct mix mixes[] = {
-    {"pinned", PINNED, 0, 180, 0, 300000, 0, 0},
-    {"pinned tight", PINNED, 0, 130, 0, 40000, 1, 0},
-    {"ram", RAM, 0, 120, 0, 300000, 0, 0},
-    {"file", FILE_TIER, 0, 40, 0, 100000, 0, 0},
-    {"pinned ram", PINNED | RAM, 0, 170, 0, 300000, 0, 1},
-    {"pinned file", PINNED | FILE_TIER, 0, 70, 0, 100000, 0, 0},
-    {"ram file", RAM | FILE_TIER, 0, 60, 0, 100000, 0, 0},
-    {"pinned ram file", PINNED | RAM | FILE_TIER, 0, 70, 0, 300000, 0, 0},
-    {"pinned ram tight", PINNED | RAM, 0, 60, 0, 40000, 1, 0},
-    {"directory", DIRECTORY, 1, 20, 4, 100000, 0, 0},
-    {"directory pinned", DIRECTORY | PINNED, 1, 25, 4, 300000, 0, 0},
-    {"directory ram", DIRECTORY | RAM, 2, 20, 4, 70000, 0, 0},
-    {"directory pinned ram", DIRECTORY | PINNED | RAM, 2, 35, 6, 300000, 0, 1},
+    {"pinned", PINNED, 0, 150, 0, 300000, 0, 0, 0},
+    {"pinned tight", PINNED, 0, 100, 0, 40000, 1, 0, 0},
+    {"ram", RAM, 0, 120, 0, 300000, 0, 0, 0},
+    {"file", FILE_TIER, 0, 40, 0, 100000, 0, 0, 0},
+    {"pinned ram", PINNED | RAM, 0, 140, 0, 300000, 0, 1, 0},
+    {"pinned file", PINNED | FILE_TIER, 0, 70, 0, 100000, 0, 0, 0},
+    {"ram file", RAM | FILE_TIER, 0, 60, 0, 100000, 0, 0, 0},
+    {"pinned ram file", PINNED | RAM | FILE_TIER, 0, 70, 0, 300000, 0, 0, 0},
+    {"pinned ram tight", PINNED | RAM, 0, 60, 0, 40000, 1, 0, 0},
+    {"eviction", PINNED | RAM | FILE_TIER, 0, 90, 0, 300000, 0, 0, 1},
+    {"directory", DIRECTORY, 1, 20, 4, 100000, 0, 0, 0},
+    {"directory pinned", DIRECTORY | PINNED, 1, 25, 4, 300000, 0, 0, 0},
+    {"directory ram", DIRECTORY | RAM, 2, 20, 4, 70000, 0, 0, 0},
+    {"directory pinned ram", DIRECTORY | PINNED | RAM, 2, 35, 6, 300000, 0, 1,
+     0},
 };
 #define N_MIXES (sizeof(mixes) / sizeof(mixes[0]))
 
@@ -54,6 +59,10 @@ static struct sl_config config_of(const struct mix *m, const char *path)
                       : m->tiers & (FILE_TIER | DIRECTORY) ? 2 * MIB
                                                            : 64 * MIB;
     c.file_bytes = 256 * MIB;
+    if (m->evicts) {
+        c.evict_high = 0.4f;
+        c.evict_low = 0.3f;
+    }
     if (m->tiers & DIRECTORY)
         c.data_dir = path;
     else if (m->tiers & FILE_TIER)
@@ -124,8 +133,26 @@ static void open_world(struct model_world *w, const struct sl_config *c,
     assert_int_equal(sl_tag(w->rt, "shared", &w->shared), 0);
 }
 
+/* Of all mixes. */
+static struct sums {
+    uint64_t evicted, promoted, moved, coded, scores, lists, twice;
+    uint32_t codecs; /* bits */
+} sums;
+
+static void add_moves(struct sl_runtime *rt)
+{
+    struct sl_target_info t[SL_TARGETS_MAX];
+    int n = sl_targets(rt, t, SL_TARGETS_MAX);
+    for (int i = 0; i < n; i++) {
+        sums.evicted += t[i].evicted;
+        sums.promoted += t[i].promoted;
+        sums.moved += t[i].moved_bytes;
+    }
+}
+
 static void close_world(struct model_world *w, struct sl_device *d)
 {
+    add_moves(w->rt);
     sl_device_close(d);
     assert_int_equal(sl_close(w->rt), 0);
 }
@@ -141,6 +168,11 @@ static void print_sums(const struct mix *m, const struct model_player *p,
         shared += p[i].shared_gets;
         busy += p[i].busy;
         none += p[i].no_space;
+        sums.coded += p[i].coded_puts;
+        sums.scores += p[i].scores;
+        sums.lists += p[i].lists;
+        sums.twice += p[i].twice;
+        sums.codecs |= p[i].coded_seen;
     }
     printf("# %s: %llu steps, %llu puts, %llu gets, %llu of shared blobs (%llu "
            "gave up), %llu without room, %llu ms\n",
@@ -202,6 +234,36 @@ static void run_mix(const struct mix *m, const char *path, uint64_t seed,
     model_destroy(p);
 }
 
+/* Bits; dynamic, whose id is 0, too. */
+static uint32_t codecs_of_this_build(void)
+{
+    uint32_t bits = 1;
+    for (unsigned id = 1; id < SL_CODECS; id++)
+        bits |= codec_find(id) ? 1u << id : 0u;
+    return bits;
+}
+
+/* What is to be seen has happened; all codecs, where there are steps enough. */
+static void check_sums(uint64_t steps, int one_mix)
+{
+    printf("# %llu pieces evicted, %llu promoted, %llu MB moved; %llu scores "
+           "changed, %llu puts with a codec, codecs seen %x\n",
+           (unsigned long long)sums.evicted, (unsigned long long)sums.promoted,
+           (unsigned long long)(sums.moved / 1000000u),
+           (unsigned long long)sums.scores, (unsigned long long)sums.coded,
+           sums.codecs);
+    assert_true(sums.coded > steps / 100u && sums.scores > steps / 1000u);
+    assert_true(sums.codecs != 0);
+    printf("# %llu lists, %llu names twice\n", (unsigned long long)sums.lists,
+           (unsigned long long)sums.twice);
+    assert_true(sums.lists > steps / 1000u && sums.twice <= sums.lists / 10u);
+    if (one_mix || steps < 50000u)
+        return;
+    assert_true(sums.evicted > 0 && sums.promoted > 0 && sums.moved > 0);
+    if (steps >= 500000u)
+        assert_int_equal(sums.codecs, codecs_of_this_build());
+}
+
 static void every_mix_of_tiers_behaves_like_the_model(void **state)
 {
     uint64_t seed = test_seed("model"), steps = test_steps(STEPS_USUAL);
@@ -220,6 +282,7 @@ static void every_mix_of_tiers_behaves_like_the_model(void **state)
             path[strlen(path) - 5u] = 0;
         remove_dir(path);
     }
+    check_sums(steps, only != NULL);
 }
 
 int main(void)

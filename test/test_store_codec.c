@@ -328,6 +328,33 @@ static void a_flush_keeps_the_coded_bytes(void **unused)
     rig_close(&r);
 }
 
+/* Coded chunks of the pinned tier may be so small that a block of the file has
+ * the plain bytes, too. */
+static void small_coded_chunks_move(void **unused)
+{
+    static const uint64_t sizes[] = {200, 3000, 4096, 65536 + 3000, MOST};
+    (void)unused;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct rig r = {.config = small_config()};
+        struct sl_put_opts o = {
+            .size = sizeof(o), .score = 1.0f, .codec = SL_CODEC_ZSTD};
+        struct sl_stat st;
+        make_dir(r.dir, sizeof(r.dir));
+        r.config.data_dir = r.dir;
+        r.rt = open_store(&r.config);
+        assert_int_equal(sl_tag(r.rt, "t", &r.tag), 0);
+        memset(want, 'x', sizes[i]);
+        assert_int_equal(sl_put(r.rt, r.tag, "s", 0, want, sizes[i], &o), 0);
+        assert_int_equal(sl_stat(r.rt, r.tag, "s", &st), 0);
+        assert_int_equal(st.codec, SL_CODEC_ZSTD);
+        assert_int_equal(sl_flush(r.rt), 0);
+        expect(&r, "s", sizes[i]);
+        rig_restart(&r);
+        expect(&r, "s", sizes[i]);
+        rig_close(&r);
+    }
+}
+
 /* ---- restart, damage ---- */
 
 static void every_codec_survives_a_restart(void **unused)
@@ -488,6 +515,7 @@ int main(void)
         cmocka_unit_test(small_blobs_may_be_coded),
         cmocka_unit_test(a_large_put_is_coded_whole),
         cmocka_unit_test(a_flush_keeps_the_coded_bytes),
+        cmocka_unit_test(small_coded_chunks_move),
         cmocka_unit_test(every_codec_survives_a_restart),
         cmocka_unit_test(damaged_coded_bytes_are_told),
         cmocka_unit_test(unknown_codecs_are_refused),

@@ -84,7 +84,8 @@ static int room_for_units(struct update *u)
 }
 
 /* SL_ENOSPC: none of the order from number i on has room. `c` may be null; what
- * keeps nothing gets plain bytes, as nothing decodes there. */
+ * keeps nothing gets plain bytes, as nothing decodes there. A unit that moves
+ * has no plain bytes here, so it stays coded where that saves nothing, too. */
 static int plan_unit(struct update *u, uint32_t i, struct extent *e,
                      const struct coded *c)
 {
@@ -96,7 +97,7 @@ static int plan_unit(struct update *u, uint32_t i, struct extent *e,
             continue;
         *e = plain;
         if (c && !(u->sh->choice.discards & TARGET_BIT(t)) &&
-            unit_stored(c->bytes) < unit_stored(c->len))
+            (c->given || unit_stored(c->bytes) < unit_stored(c->len)))
             coded_set(e, c);
         rc = unit_alloc(u->sh, t, e);
     }

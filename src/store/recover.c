@@ -48,7 +48,9 @@ static int check_bytes(const struct meta_extent *e)
         return SL_ECORRUPT;
     if (e->codec == SL_CODEC_NONE)
         return e->stored == unit_stored(e->bytes) ? 0 : SL_ECORRUPT;
-    return unit_stored(e->stored) < unit_stored(e->bytes) ? 0 : SL_ECORRUPT;
+    if (e->stored > UNIT_BYTES)
+        return SL_ECORRUPT;
+    return unit_stored(e->stored) <= unit_stored(e->bytes) ? 0 : SL_ECORRUPT;
 }
 
 static int load_extents(struct shard *sh, struct blob *b,
