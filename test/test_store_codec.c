@@ -277,6 +277,34 @@ static void small_blobs_may_be_coded(void **unused)
     }
 }
 
+/* A coded chunk that would take no less of the other tier is plain there. */
+static void small_coded_blobs_move(void **unused)
+{
+    static const struct tier_case two = {"two", 0, 8 * MIB, 16 * MIB};
+    struct rig r;
+    struct sl_stat st;
+    unsigned coded = 0;
+    (void)unused;
+    rig_open(&r, &two);
+    memset(want, 'a', MOST);
+    for (uint64_t n = 200; n < 20000; n = n * 3 / 2) {
+        assert_int_equal(put(&r, "s", 0, want, n, SL_CODEC_ZLIB, NULL), 0);
+        assert_int_equal(sl_stat(r.rt, r.tag, "s", &st), 0);
+        assert_string_equal(st.tier[0].kind, "pinned");
+        coded += st.codec == SL_CODEC_ZLIB;
+        for (int i = 0; i < 2; i++) {
+            const char *kind = i ? "pinned" : "ram";
+            assert_int_equal(sl_score(r.rt, r.tag, "s", i ? 1.0f : 0.8f), 0);
+            assert_int_equal(sl_stat(r.rt, r.tag, "s", &st), 0);
+            assert_string_equal(st.tier[0].kind, kind);
+            expect(&r, "s", n);
+        }
+        assert_int_equal(sl_del(r.rt, r.tag, "s"), 0);
+    }
+    assert_true(coded > 5);
+    rig_close(&r);
+}
+
 /* A put of several chunks, each of many units. */
 static void a_large_put_is_coded_whole(void **unused)
 {
@@ -513,6 +541,7 @@ int main(void)
         cmocka_unit_test(coded_bytes_take_less_of_a_tier),
         cmocka_unit_test(incompressible_bytes_stay_as_they_are),
         cmocka_unit_test(small_blobs_may_be_coded),
+        cmocka_unit_test(small_coded_blobs_move),
         cmocka_unit_test(a_large_put_is_coded_whole),
         cmocka_unit_test(a_flush_keeps_the_coded_bytes),
         cmocka_unit_test(small_coded_chunks_move),

@@ -42,6 +42,13 @@ static int add_old(struct update *u, const struct extent *e)
     return 0;
 }
 
+/* A small chunk may be coded where a unit would save nothing by it: there the
+ * bytes are plain. */
+static int stays_coded(const struct extent *e)
+{
+    return extent_space(e) < unit_stored((uint32_t)e->len);
+}
+
 /* Bytes of a coded unit that stays coded. */
 static int add_stored(struct update *u, const struct extent *e)
 {
@@ -168,9 +175,9 @@ static int gather_move(struct update *u)
             i++;
             continue;
         }
-        if (e->codec)
+        if (e->codec && stays_coded(e))
             taken = add_stored(u, e) ? 0u : 1u;
-        else if (e->target != TARGET_PINNED)
+        else if (e->codec || e->target != TARGET_PINNED)
             taken = add_old(u, e) ? 0u : 1u;
         else if (e->len < UNIT_BYTES || e->skip % TIER_BLOCK)
             taken = e->len < UNIT_BYTES ? pack(u, i) : !add_old(u, e);
