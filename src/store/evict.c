@@ -9,10 +9,14 @@
 #define SAMPLE 32u
 /* Entries that it passes for them: bounds the cache misses of a round. */
 #define PASSES 128u
-/* A shard that found nothing to move looks again after this. */
+/* A shard that found nothing to move looks again after this, and twice as much
+ * each time that it finds nothing, up to 64 times. */
 #define REST_NS UINT64_C(10000000)
+#define REST_DOUBLES 6u
 /* What may be moved at once after a pause: a tenth of a second's worth. */
 #define BURST 10
+/* Less is not added: what rounding loses stays below a thousandth. */
+#define REFILL_BYTES 1024.0
 /* Accesses within HEAT_WINDOW_S that make a blob worth moving up. */
 #define HOT 3u
 /* Score of a blob that has none, when blobs are compared. */
@@ -40,6 +44,7 @@ static void nudged(struct message *m)
         (struct shard *)(void *)((char *)m -
                                  offsetof(struct shard, evict.nudge));
     sh->evict.rest_ns = 0;
+    sh->evict.rests = 0;
     /* Release: the message may be posted again. Partner: evict_check. */
     __atomic_store_n(&sh->evict.nudged, 0, __ATOMIC_RELEASE);
 }
@@ -140,6 +145,13 @@ static struct blob *victim(struct shard *sh, uint32_t target, uint32_t to)
 
 /* ---- moves ---- */
 
+static void rest(struct shard *sh)
+{
+    struct evict *e = &sh->evict;
+    e->rest_ns = clock_ns() + (REST_NS << e->rests);
+    e->rests += e->rests < REST_DOUBLES;
+}
+
 static void moved(void *user, int code)
 {
     struct evict_slot *slot = user;
@@ -147,7 +159,9 @@ static void moved(void *user, int code)
     slot->flying = 0;
     sh->evict.flying--;
     if (code)
-        sh->evict.rest_ns = clock_ns() + REST_NS;
+        rest(sh);
+    else
+        sh->evict.rests = 0;
     if (code || slot->promotes)
         slot->blob = NULL; /* else the next round goes on with it */
 }
@@ -222,7 +236,7 @@ static unsigned evict_target(struct shard *sh, uint32_t target)
         n++;
     }
     if (!n && !sh->evict.flying)
-        sh->evict.rest_ns = clock_ns() + REST_NS;
+        rest(sh);
     return n;
 }
 
@@ -236,6 +250,8 @@ static void refill(struct shard *sh, uint64_t now)
                                                         : (int64_t)SL_CHUNK_MAX;
     uint64_t ns = now - e->filled_ns;
     double more = (double)rate * (double)ns / 1e9;
+    if (more < REFILL_BYTES)
+        return; /* rounds are shorter than a low rate needs for a byte */
     e->filled_ns = now;
     if (more > (double)most)
         more = (double)most;
@@ -268,15 +284,19 @@ unsigned evict_round(struct store *s, uint32_t worker)
     return n;
 }
 
-int evict_restless(const struct store *s, uint32_t worker)
+uint64_t evict_due_ns(const struct store *s, uint32_t worker)
 {
+    uint64_t due = UINT64_MAX;
     if (!over_bits(s))
-        return 0;
+        return due;
     uint64_t now = clock_ns();
-    for (uint32_t i = worker; i < s->config.n_shards; i += s->config.n_workers)
-        if (now >= s->shards[i]->evict.rest_ns)
-            return 1;
-    return 0;
+    for (uint32_t i = worker; i < s->config.n_shards;
+         i += s->config.n_workers) {
+        uint64_t at = s->shards[i]->evict.rest_ns;
+        uint64_t left = at > now ? at - now : 0;
+        due = left < due ? left : due;
+    }
+    return due;
 }
 
 /* ---- promotion ---- */

@@ -38,6 +38,7 @@ struct evict {
     int64_t allowance;  /* bytes that may be moved now */
     uint64_t filled_ns; /* when it was last added to */
     uint64_t rest_ns;   /* nothing could be moved: not before this */
+    uint32_t rests;     /* in a row */
     struct message nudge;
     int nudged; /* atomic: the message is under way */
 };
@@ -45,8 +46,8 @@ struct evict {
 void evict_start(struct shard *sh);
 /** A step of all shards of a worker; returns how many moves it began. */
 unsigned evict_round(struct store *s, uint32_t worker);
-/** True when a round in a moment has something to do. */
-int evict_restless(const struct store *s, uint32_t worker);
+/** When a round has something to do, from now on; UINT64_MAX: never. */
+uint64_t evict_due_ns(const struct store *s, uint32_t worker);
 /** More of a target is used than before; `used` is how much. The target's
  *  high mark decides; cheap while below. Any shard's worker. */
 void evict_check(struct shard *sh, uint32_t target, uint64_t used);

@@ -220,7 +220,7 @@ unsigned store_step(struct store *s, uint32_t worker)
     return evict_round(s, worker);
 }
 
-int store_restless(const struct store *s, uint32_t worker)
+uint64_t store_due_ns(const struct store *s, uint32_t worker)
 {
-    return evict_restless(s, worker);
+    return evict_due_ns(s, worker);
 }

@@ -80,8 +80,9 @@ unsigned store_poll(struct store *s, uint32_t worker);
 unsigned store_pending(struct store *s, uint32_t worker);
 /** Begins what the shards of a worker do by themselves; returns how much. */
 unsigned store_step(struct store *s, uint32_t worker);
-/** True when a step in a moment has something to do. */
-int store_restless(const struct store *s, uint32_t worker);
+/** When a step may have something to do though nobody wakes the worker, from
+ *  now on; UINT64_MAX: never. */
+uint64_t store_due_ns(const struct store *s, uint32_t worker);
 int store_tiers(struct store *s, struct sl_tier_info *out, size_t n);
 
 /* ---- targets; from any thread but a worker's, while workers run ---- */

@@ -36,14 +36,23 @@ static int has_work(const struct worker *w)
     return 0;
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* How long this worker may sleep: 0 is until it is woken. */
 static uint64_t sleep_ns(const struct worker *w)
 {
+    uint64_t ns = holds_count(w->holds) ? HOLDS_NS : UINT64_MAX;
     /* Nobody else sees completions, or tries again for those who starve. */
-    if (store_pending(w->team->store, w->index) || w->env.starving ||
-        (!w->draining && store_restless(w->team->store, w->index)))
+    if (store_pending(w->team->store, w->index) || w->env.starving)
         return WATCH_NS;
-    return holds_count(w->holds) ? HOLDS_NS : 0;
+    if (!w->draining)
+        ns = least(ns, store_due_ns(w->team->store, w->index));
+    if (ns == UINT64_MAX)
+        return 0;
+    return ns > WATCH_NS ? ns : WATCH_NS;
 }
 
 void worker_park(struct worker *w)
