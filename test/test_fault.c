@@ -202,7 +202,16 @@ static void check_all(struct rig *r, int damaged)
 
 /* ---- what is tried ---- */
 
-enum op_kind { OP_PUT, OP_GET, OP_FLUSH, OP_DEL, OP_TAG, OP_MAKE, OP_RENAME };
+enum op_kind {
+    OP_PUT,
+    OP_GET,
+    OP_FLUSH,
+    OP_DEL,
+    OP_TAG,
+    OP_MAKE,
+    OP_RENAME,
+    OP_SCORE
+};
 
 struct op {
     const char *name;
@@ -221,6 +230,7 @@ static const struct op ops[] = {
     {"put extend", OP_PUT, 2, 300000, 90000, 0, 0},
     {"put behind a gap", OP_PUT, 1, 90000, 10, 0, 0},
     {"get", OP_GET, 2, 0, 0, 0, 0},
+    {"score", OP_SCORE, 2, 0, 0, 0, 0},
     {"put new level 1", OP_PUT, 4, 0, 100000, 0, 1},
     {"put new level 2", OP_PUT, 4, 0, 100000, 0, 2},
     {"put replace level 1", OP_PUT, 3, 0, 80000, SL_F_REPLACE, 1},
@@ -233,6 +243,7 @@ static const struct op ops[] = {
     {"create tag", OP_MAKE, 0, 0, 0, 0, 0},
     {"rename durable", OP_RENAME, 3, 0, 0, 0, 0},
     {"rename volatile", OP_RENAME, 2, 0, 0, 0, 0},
+    {"score durable", OP_SCORE, 3, 0, 0, 0, 0},
 };
 #define N_OPS (sizeof(ops) / sizeof(ops[0]))
 
@@ -262,6 +273,8 @@ static int run_op(struct rig *r, const struct op *o)
             r->held[o->blob].there = 0;
         }
         return rc;
+    case OP_SCORE: /* to the slowest */
+        return sl_score(r->rt, r->tag, names[o->blob], 0.1f);
     case OP_MAKE:
         return sl_tag(r->rt, "other", &other);
     case OP_FLUSH:
@@ -362,7 +375,7 @@ static void sweep_all(unsigned use)
     rig_open(r, use);
     for (unsigned i = 0; i < N_OPS; i++) {
         const struct op *o = &ops[i];
-        if (!r->c.data_dir && (o->level || i >= 12u))
+        if (!r->c.data_dir && (o->level || i >= 13u))
             continue;
         sweep(r, o, K_ERROR, FAULT_WRITE);
         sweep(r, o, K_FULL, FAULT_WRITE);
@@ -408,9 +421,70 @@ static void faults_of_a_directory_are_told_and_cost_nothing(void **state)
     sweep_all(USE_DIR);
 }
 
+/* The record of a score finds no room: the caller is told, and what was asked
+ * for can be asked for again. */
+static void a_score_that_is_not_recorded_is_told(void **state)
+{
+    struct rig *r = malloc(sizeof(*r));
+    struct sl_stat st;
+    (void)state;
+    assert_non_null(r);
+    rig_open(r, USE_DIR);
+    make_base(r);
+    meta_code = SL_ENOSPC;
+    __atomic_store_n(&meta_left, 1u, __ATOMIC_RELEASE);
+    assert_int_equal(sl_score(r->rt, r->tag, names[3], 0.3f), SL_ENOSPC);
+    assert_int_equal(sl_stat(r->rt, r->tag, names[3], &st), 0);
+    assert_int_equal(st.score, SL_SCORE_AUTO);
+    assert_int_equal(sl_score(r->rt, r->tag, names[3], 0.3f), 0);
+    assert_int_equal(sl_stat(r->rt, r->tag, names[3], &st), 0);
+    assert_int_equal(st.score, 300);
+    check_all(r, 0);
+    rig_close(r);
+    free(r);
+}
+
+/* Moves fail, the shard rests, and no task comes to wake it again. */
+static void eviction_looks_again_by_itself(void **state)
+{
+    static uint8_t data[65536];
+    const struct fault_rule broken = {.times = FAULT_ALL, .code = SL_EIO};
+    const struct timespec nap = {0, 1000000};
+    struct sl_config c = small_config();
+    struct sl_target_info info[4];
+    uint64_t tag;
+    char name[16];
+    (void)state;
+    c.workers = 1;
+    c.pinned_bytes = 2 * MIB;
+    c.ram_bytes = 8 * MIB;
+    n_tiers = 0;
+    struct sl_runtime *rt = open_store(&c);
+    assert_int_equal(sl_tag(rt, "t", &tag), 0);
+    fault_arm(tiers[0], FAULT_WRITE, broken);
+    for (int i = 0; i < 31; i++) {
+        snprintf(name, sizeof(name), "b%d", i);
+        assert_int_equal(sl_put(rt, tag, name, 0, data, sizeof(data), NULL), 0);
+    }
+    for (int i = 0; i < 20000 && !fault_seen(tiers[0], FAULT_WRITE); i++)
+        nanosleep(&nap, NULL);
+    tiers_disarm();
+    info[0].evicted = 0;
+    for (int i = 0; i < 20000 && !info[0].evicted; i++) {
+        nanosleep(&nap, NULL);
+        assert_int_equal(sl_targets(rt, info, 4), 2);
+        assert_string_equal(info[0].name, "pinned");
+    }
+    assert_true(info[0].evicted > 0);
+    assert_int_equal(sl_close(rt), 0);
+    n_tiers = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_score_that_is_not_recorded_is_told),
+        cmocka_unit_test(eviction_looks_again_by_itself),
         cmocka_unit_test(faults_of_ram_are_told_and_cost_nothing),
         cmocka_unit_test(faults_of_a_file_are_told_and_cost_nothing),
         cmocka_unit_test(faults_of_a_directory_are_told_and_cost_nothing),

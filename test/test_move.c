@@ -67,6 +67,27 @@ static void a_score_moves_the_bytes(void **state)
     assert_int_equal(sl_close(rt), 0);
 }
 
+/* Each step is below the threshold, all together are not. */
+static void small_score_changes_add_up_to_a_move(void **state)
+{
+    (void)state;
+    struct sl_config c = no_eviction();
+    struct sl_stat st;
+    c.ram_bytes = 16 * MIB;
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag = tag_of(rt, "t");
+    assert_int_equal(put(rt, tag, 0, 100000, 1.0f, 0), 0);
+    assert_int_equal(sl_score(rt, tag, "blob-0", 0.96f), 0);
+    assert_int_equal(sl_stat(rt, tag, "blob-0", &st), 0);
+    assert_int_equal(st.score, 1000);
+    assert_int_equal(bytes_on(rt, tag, 0, "pinned"), 100000);
+    for (int i = 96; i >= 80; i -= 4)
+        assert_int_equal(sl_score(rt, tag, "blob-0", (float)i / 100.0f), 0);
+    assert_int_equal(bytes_on(rt, tag, 0, "ram"), 100000);
+    assert_int_equal(check(rt, tag, 0, 100000), 0);
+    assert_int_equal(sl_close(rt), 0);
+}
+
 static void a_score_without_room_leaves_the_rest_near(void **state)
 {
     (void)state;
@@ -374,6 +395,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_score_moves_the_bytes),
+        cmocka_unit_test(small_score_changes_add_up_to_a_move),
         cmocka_unit_test(a_score_without_room_leaves_the_rest_near),
         cmocka_unit_test(scores_change_under_readers_and_writers),
         cmocka_unit_test(a_moved_durable_blob_is_found_after_a_restart),

@@ -11,7 +11,8 @@
  * writers of the blob get their turn.
  */
 
-/* A change of less is no move: the score is kept, the bytes stay. */
+/* A change of less is no move: the bytes stay, and so does the score that they
+ * were placed by, so that small steps add up to a move. */
 #define SCORE_STEP 50u /* 0.05 */
 
 struct rescore {
@@ -22,6 +23,7 @@ struct rescore {
     uint32_t level; /* of the order, that bytes move to */
     int moves;      /* false: the score alone is to be recorded */
     int recorded;
+    uint16_t was, to;  /* scores */
     uint64_t starving; /* times without memory */
     struct message again;
     struct sl_task waiter; /* behind a busy blob */
@@ -38,6 +40,13 @@ static void rescore_end(struct rescore *r, int code)
     struct sl_task *t = r->t;
     free(r);
     sh->env.finish(t, code);
+}
+
+/* What failed can be asked for again. */
+static void take_back(struct rescore *r)
+{
+    if (table_has(&r->sh->index, r->lo, r->b) && r->b->score == r->to)
+        r->b->score = r->was;
 }
 
 static void run_again(struct message *m)
@@ -62,11 +71,12 @@ static void later(struct rescore *r)
 static void stepped(void *user, int code)
 {
     struct rescore *r = user;
-    if (code == SL_ENOSPC) {
+    if (code == SL_ENOSPC && r->level < TARGETS_MAX) { /* not of the record */
         r->level++;
     } else if (!code) {
         r->recorded = 1;
     } else if (code != SL_ENOMEM || r->starving++ >= STARVE_ROUNDS) {
+        take_back(r);
         rescore_end(r, code);
         return;
     }
@@ -148,6 +158,11 @@ int store_score(struct sl_task *t, void *container)
         blob_wait(sh, b, t);
         return TASK_LATER;
     }
+    t->result.v[0] = b->size;
+    t->result.v[1] = b->version;
+    t->has_result = 1;
+    if (score != SL_SCORE_AUTO && !is_move(b->score & 0xffffu, score))
+        return 0;
     struct rescore *r = calloc(1, sizeof(*r));
     if (!r)
         return SL_ENOMEM;
@@ -157,10 +172,9 @@ int store_score(struct sl_task *t, void *container)
     r->lo = blob_hash(b).lo;
     r->moves = is_move(b->score & 0xffffu, score);
     r->recorded = b->score == score;
+    r->was = b->score & 0xffffu;
+    r->to = score;
     b->score = score;
-    t->result.v[0] = b->size;
-    t->result.v[1] = b->version;
-    t->has_result = 1;
     rescore_step(r);
     return TASK_LATER;
 }
