@@ -121,7 +121,7 @@ static void every_size_comes_back_from_every_tier(void **state)
     struct sl_tier_info info[4];
     assert_int_equal(sl_tiers(rt, info, 4), 3);
     round_trip(rt, tag_of(rt, "fast"), 1.0f);
-    round_trip(rt, tag_of(rt, "middle"), 0.5f);
+    round_trip(rt, tag_of(rt, "middle"), 0.8f);
     round_trip(rt, tag_of(rt, "slow"), 0.0f);
     round_trip(rt, tag_of(rt, "auto"), -1.0f);
     sl_tiers(rt, info, 4);

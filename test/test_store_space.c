@@ -6,8 +6,8 @@
 
 #define BLOBS 3u
 #define BYTES 120000u /* at most, of a blob */
-/* Of the tier. A blob takes up to four times its bytes, where puts overlap in
- * part: powers of two, and a chunk of which a neighbour covers the rest. */
+/* Of the tier. A blob takes up to twice its bytes, as chunks are powers of two,
+ * and the old ones are there until the new ones are published. */
 #define ROOM (2u * MIB)
 
 struct place {
@@ -90,9 +90,35 @@ static void rewriting_for_ever_fills_no_tier(void **state)
         rewrite_often(&places[i]);
 }
 
+/* Puts that fill the gaps between blobs' extents and lie over both of them: a
+ * little of each is new. */
+static void small_remainders_take_small_chunks(void **state)
+{
+    static uint8_t data[40000];
+    struct sl_config c = small_config();
+    struct sl_tier_info info;
+    uint64_t tag, step = sizeof(data) + 1000u, n = 20;
+    (void)state;
+    struct sl_runtime *rt = open_store(&c);
+    assert_int_equal(sl_tag(rt, "t", &tag), 0);
+    for (uint64_t i = 0; i <= n; i++)
+        assert_int_equal(
+            sl_put(rt, tag, "b", i * step, data, sizeof(data), NULL), 0);
+    for (uint64_t i = 0; i < n; i++)
+        assert_int_equal(sl_put(rt, tag, "b", i * step + step / 2u, data,
+                                sizeof(data), NULL),
+                         0);
+    assert_int_equal(sl_tiers(rt, &info, 1), 1);
+    assert_string_equal(info.kind, "pinned");
+    /* Of 64 KiB for 40,000 bytes, and 1 KiB; up to 512 KiB are a shard's. */
+    assert_true(info.used <= (n + 1u) * (65536u + 1024u) + 2u * 524288u);
+    assert_int_equal(sl_close(rt), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_remainders_take_small_chunks),
         cmocka_unit_test(rewriting_for_ever_fills_no_tier),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

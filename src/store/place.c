@@ -50,6 +50,20 @@ void update_keep(struct update *u)
 
 /* ---- planning ---- */
 
+/* Copies a piece into another chunk, which is ours. */
+static void take_chunk(struct update *u, struct piece *p, uint64_t at,
+                       uint8_t klass)
+{
+    memcpy(shard_arena(u->sh) + at, shard_arena(u->sh) + p->chunk + p->skip,
+           p->len);
+    if (p->own)
+        chunk_unref(u->sh->env.cache, p->chunk);
+    p->chunk = at;
+    p->klass = klass;
+    p->skip = 0;
+    p->own = 1;
+}
+
 /* A unit's buffer must be aligned and have room for the padding. */
 static int align_piece(struct update *u, struct piece *p)
 {
@@ -59,14 +73,7 @@ static int align_piece(struct update *u, struct piece *p)
     uint8_t klass = class_for(p->len < TIER_BLOCK ? TIER_BLOCK : p->len);
     if (chunk_alloc(u->sh->env.cache, klass, &at))
         return SL_ENOMEM;
-    memcpy(shard_arena(u->sh) + at, shard_arena(u->sh) + p->chunk + p->skip,
-           p->len);
-    if (p->own)
-        chunk_unref(u->sh->env.cache, p->chunk);
-    p->chunk = at;
-    p->klass = klass;
-    p->skip = 0;
-    p->own = 1;
+    take_chunk(u, p, at, klass);
     return 0;
 }
 
@@ -157,10 +164,23 @@ static int plan_chunks(struct update *u, const struct piece *p)
     return rc;
 }
 
+/* A piece that fills less than half of its chunk, which may be all that is new
+ * of a large put, goes to a smaller one: the rest of the chunk would be taken
+ * for as long as the blob is there. Without such a chunk it stays. */
+static void fit_piece(struct update *u, struct piece *p)
+{
+    uint8_t klass = class_for(p->len);
+    uint64_t at;
+    if (klass >= p->klass || chunk_alloc(u->sh->env.cache, klass, &at))
+        return;
+    take_chunk(u, p, at, klass);
+}
+
 static int plan_pinned(struct update *u, struct piece *p)
 {
     if (coded_saves_chunks(u, p))
         return plan_chunks(u, p);
+    fit_piece(u, p);
     int rc = shard_charge(u->sh, UINT64_C(1) << p->klass);
     if (rc)
         return rc;
