@@ -3,8 +3,7 @@
 
 #include <string.h>
 
-/* A window of a move: so many pieces and bytes of the arena at once. */
-#define MOVE_PIECES 16u
+/* A window of a move: so many bytes of the arena at once. */
 #define MOVE_BYTES SL_CHUNK_MAX
 
 /* ---- pieces ---- */

@@ -188,12 +188,14 @@ static int get_long(struct shard *sh, struct sl_task *t, const struct blob *b,
                     uint32_t first)
 {
     uint32_t n = 0;
-    struct get *g = calloc(1, sizeof(*g));
-    if (!g)
-        return SL_ENOMEM;
     while (first + n < b->n &&
            b->ext[first + n].off < t->cell.offset + t->cell.size)
         n++;
+    if (2u * n + 1u > SEGMENTS_MAX)
+        return SL_EFBIG; /* smaller ranges of it can be read */
+    struct get *g = calloc(1, sizeof(*g));
+    if (!g)
+        return SL_ENOMEM;
     g->sh = sh;
     g->t = t;
     g->seg = calloc(2u * n + 1u, sizeof(*g->seg));
@@ -202,10 +204,6 @@ static int get_long(struct shard *sh, struct sl_task *t, const struct blob *b,
     if (!g->seg || !g->hold || !g->unit) {
         get_free(g);
         return SL_ENOMEM;
-    }
-    if (2u * n + 1u > SEGMENTS_MAX) {
-        get_free(g);
-        return SL_EFBIG; /* smaller ranges of it can be read */
     }
     g->pending = 1;
     int rc = chunk_alloc(sh->env.cache, class_for(16u + (2u * n + 1u) * 16u),

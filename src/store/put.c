@@ -287,6 +287,10 @@ static void put_moved(void *user, int code)
 {
     struct sl_task *t = user;
     struct shard *sh = t->state;
+    if (code == SL_ENOMEM && !(t->cell.flags & SL_F_LIST)) {
+        sh->env.starve(t, code); /* as a put that finds no chunk itself */
+        return;
+    }
     int rc = code ? code : store_put(t, sh);
     if (code)
         put_drop_list(sh, t);

@@ -263,15 +263,14 @@ static int start(struct update *u)
     int rc = 0;
     blob_enter(u->b);
     u->now_ns = clock_stamp_ns();
-    /* Every old extent, every listed chunk, one more for the new bytes. */
-    u->cap = u->b->n + 1u;
-    if (u->t)
-        u->cap += (uint32_t)(u->t->cell.size / SL_CHUNK_MAX) + 1u;
-    u->piece = malloc(u->cap * sizeof(*u->piece));
-    if (!u->piece)
-        rc = SL_ENOMEM;
-    if (!rc && u->t)
+    if (u->t) /* first: behind it the end sees to the chunks */
         rc = adopt_source(u);
+    /* Of a put the extents at both ends, every listed chunk, and the new bytes
+     * in front of the last extent. */
+    uint64_t cap = u->t ? u->t->cell.size / SL_CHUNK_MAX + 4u : MOVE_PIECES;
+    u->piece = malloc(cap * sizeof(*u->piece));
+    if (!rc && !u->piece)
+        rc = SL_ENOMEM;
     if (!rc)
         rc = update_gather(u);
     if (rc)

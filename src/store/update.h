@@ -18,6 +18,9 @@
 #include "store/code.h"
 #include "store/shard.h"
 
+/* A window of a move: so many pieces at once. */
+#define MOVE_PIECES 16u
+
 struct piece {
     uint64_t off; /* in the blob */
     uint64_t chunk;
@@ -52,7 +55,7 @@ struct update {
     uint64_t list[SL_LIST_MAX]; /* chunks of a listed put, ours until placed */
     uint32_t n_list;
     struct piece *piece;
-    uint32_t n, cap;
+    uint32_t n;
     uint32_t pending;
     int code;
     uint8_t persist;
