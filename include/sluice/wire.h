@@ -129,8 +129,7 @@ enum sl_store_method {
     SL_STORE_QUERY = 13,   /* names of one container that match a pattern */
     SL_STORE_EVENTS = 14,  /* the log of operations of one container */
     SL_STORE_TAG_RENAME = 15, /* a tag gets another name, all containers */
-    SL_STORE_DRAIN = 16,      /* a target is emptied */
-    SL_STORE_METHODS = 17
+    SL_STORE_METHODS = 16
 };
 
 enum sl_admin_method {
