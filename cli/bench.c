@@ -3,6 +3,7 @@
 #include "bench.h"
 #include "bench_codec.h"
 #include "bench_durable.h"
+#include "bench_file.h"
 #include "bench_pages.h"
 #include "bench_scale.h"
 
@@ -19,6 +20,7 @@
 static const char help[] =
     "Usage: sluice bench [OPTION]... rtt|tasks|put|get|all|codec\n"
     "       sluice bench durable --data DIR [--ms N] [--json]\n"
+    "       sluice bench file [OPTION]...\n"
     "       sluice bench pages [OPTION]... [FILE]...\n"
     "       sluice bench scale [OPTION]...\n"
     "Measures what the hardware allows and what Sluice reaches, in one run.\n\n"
@@ -36,6 +38,7 @@ static const char help[] =
     "         beside the best; no device, takes --json alone\n"
     "  durable  puts that survive a power cut, beside LMDB and RocksDB (see\n"
     "         bench durable --help)\n"
+    "  file   the file tier beside fio (see bench file --help)\n"
     "  pages  LZ4 on pages, kernels and pipeline (see bench pages --help)\n"
     "  scale  host calls in stores of more and more blobs, and the start\n"
     "         (see bench scale --help)\n"
@@ -335,6 +338,8 @@ int cmd_bench(int argc, char **argv)
     /* They have options of their own. */
     if (argc > 1 && !strcmp(argv[1], "durable"))
         return bench_durable(argc - 1, argv + 1);
+    if (argc > 1 && !strcmp(argv[1], "file"))
+        return bench_file(argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "pages"))
         return bench_pages(argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "scale"))

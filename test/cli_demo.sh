@@ -155,6 +155,19 @@ ok "bench prints limit, value, unit, ratio, p50, p99, workers, device"
     2>"$err" || die "bench get"
 grep -q '^get .*ratio' "$out" || die "the report of bench for people"
 ok "bench get with other sizes"
+mkdir "$tmp/disk"
+PATH=$tmp/disk "$sluice" bench file --data "$tmp/disk" --size 64m --ms 20 --pairs 2 --json \
+    >"$out" 2>"$err" || die "bench file"
+grep -Eq 'fio' "$err" || die "bench file does not say that fio is absent"
+jq -e 'length == 4 and all(.[]; .value > 0 and .cpu_us > 0 and .limit == null
+    and .ratio == null)' "$out" >/dev/null || die "a figure of bench file"
+[ -z "$(ls -A "$tmp/disk")" ] || die "bench file leaves its file"
+ok "bench file without fio prints its own figures"
+touch "$tmp/kept"
+fails 1 "exists" "bench on a file that is there" \
+    "$sluice" bench file --file "$tmp/kept"
+fails 2 "exclude" "bench with a directory and a file" \
+    "$sluice" bench file --file "$tmp/new" --data "$tmp"
 fails 2 "frob" "an unknown measurement" "$sluice" bench frob
 fails 2 "multiple of 16" "a size that is no multiple of 16" \
     "$sluice" bench get --size 17

@@ -20,6 +20,7 @@ struct ring {
     unsigned depth;
     unsigned inflight; /* in the submission queue or with the kernel */
     int complained;
+    int registered; /* the file is the ring's file 0 */
 };
 
 static int failed(struct file_target *f, const struct tier_io *io,
@@ -90,6 +91,17 @@ static int supports_all(struct io_uring *u)
     return yes;
 }
 
+/* Completions wait until this thread is in the kernel anyway, or a look at the
+ * ring fetches them, instead of interrupting it one by one (Linux 5.19). Not
+ * IORING_SETUP_SINGLE_ISSUER: a port outlives the thread that opened it, and
+ * others may use and close it after that. */
+static int init_uring(struct io_uring *u, unsigned depth)
+{
+    int rc = io_uring_queue_init(
+        depth, u, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
+    return rc == -EINVAL ? io_uring_queue_init(depth, u, 0) : rc;
+}
+
 int ring_open(struct file_target *f, unsigned depth, struct ring **out,
               int *why)
 {
@@ -99,13 +111,15 @@ int ring_open(struct file_target *f, unsigned depth, struct ring **out,
         return SL_ENOMEM;
     r->file = f;
     r->depth = depth;
-    rc = io_uring_queue_init(depth, &r->uring, 0);
+    rc = init_uring(&r->uring, depth);
     if (rc < 0)
         goto free_ring;
     if (!supports_all(&r->uring)) {
         rc = -EOPNOTSUPP;
         goto exit_uring;
     }
+    /* Saves the kernel a look-up and two counts for each request. */
+    r->registered = io_uring_register_files(&r->uring, &f->fd, 1) == 0;
     *out = r;
     return SL_OK;
 
@@ -120,7 +134,7 @@ free_ring:
 static void start(struct ring *r, struct tier_io *io)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&r->uring);
-    int fd = r->file->fd;
+    int fd = r->registered ? 0 : r->file->fd;
     uint32_t left = io->bytes - io->moved;
     uint64_t loc = io->loc + io->moved;
     /* The ring has at least `depth` entries and at most that are in flight. */
@@ -131,6 +145,8 @@ static void start(struct ring *r, struct tier_io *io)
         io_uring_prep_read(sqe, fd, (uint8_t *)io->buf + io->moved, left, loc);
     else
         io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+    if (r->registered)
+        io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
     io_uring_sqe_set_data(sqe, io);
     r->inflight++;
 }
@@ -189,6 +205,10 @@ void ring_close(struct ring *r)
         submit(r, 1);
         reap(r);
     }
+    /* The kernel takes a ring apart after the call; its file would stay open,
+     * and locked, until then. */
+    if (r->registered)
+        io_uring_unregister_files(&r->uring);
     io_uring_queue_exit(&r->uring);
     free(r);
 }
