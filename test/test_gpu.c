@@ -124,6 +124,7 @@ static void allocated_memory_is_zero_and_aligned(void **state)
         assert_int_equal(ops->to_device(gpu, p, got, BYTES), 0);
         ops->release(gpu, p); /* dirty: the next one must be clean again */
     }
+    ops->release(gpu, device_memory(0));
 }
 
 static void copies_bring_back_the_same_bytes(void **state)

@@ -204,7 +204,8 @@ static int cuda_alloc(struct gpu *base, size_t bytes, sl_devptr *out)
     int rc = cuda_enter(g);
     if (rc)
         return rc;
-    rc = cuda_check(cu.mem_alloc(&at, bytes), "cuMemAlloc");
+    /* cuMemAlloc refuses 0 bytes. */
+    rc = cuda_check(cu.mem_alloc(&at, bytes ? bytes : 1u), "cuMemAlloc");
     if (rc)
         goto done;
     rc = cuda_check(cu.memset_async(at, 0, bytes, g->copies), "cuMemsetD8");

@@ -56,7 +56,7 @@ struct gpu_ops {
     int (*open)(int ordinal, struct gpu **out);
     void (*close)(struct gpu *g);
     void (*info)(struct gpu *g, struct gpu_info *out);
-    /** Device memory, zeroed, aligned 256. */
+    /** Device memory, zeroed, aligned 256; `bytes` may be 0. */
     int (*alloc)(struct gpu *g, size_t bytes, sl_devptr *out);
     void (*release)(struct gpu *g, sl_devptr p);
     /** Makes [mem, mem + bytes) visible to the device (page-locks it);
