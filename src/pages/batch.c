@@ -92,7 +92,7 @@ int batch_compress(const struct batch *b)
     if (b->mode > SL_PAGES_FAST)
         return SL_EINVAL;
     rc = launch_pages(b, &a, kernels[large][b->mode],
-                      large ? 1u : LZ4_PACK_WARPS);
+                      large ? LZ4_PACK_LARGE_WARPS : LZ4_PACK_WARPS);
     if (rc == 0)
         rc = launch_sums(b, &a);
     if (rc == 0)
@@ -107,6 +107,7 @@ int batch_decompress(const struct batch *b)
     if (rc)
         return rc;
     if (b->page_bytes > SL_LZ4_SMALL)
-        return launch_pages(b, &a, "k_lz4_unpack_large", LZ4_LARGE_WARPS);
+        return launch_pages(b, &a, "k_lz4_unpack_large",
+                            LZ4_UNPACK_LARGE_WARPS);
     return launch_pages(b, &a, "k_lz4_unpack", LZ4_UNPACK_WARPS);
 }

@@ -65,8 +65,8 @@ SLZ_FN int sl_lz4_decompress_warp(struct sl_lz4_unpack *ws, const void *src,
     return slz_unpack_small(&u, ws, (const uint8_t *)src, n);
 }
 
-/** As sl_lz4_decompress_warp, for pages up to SL_LZ4_MAX. The workspace is
- *  smaller, but more is read from device memory: for pages above
+/** As sl_lz4_decompress_warp, for pages up to SL_LZ4_MAX. It executes more for
+ *  each byte and reads output again from device memory: for pages above
  *  SL_LZ4_SMALL. */
 SLZ_FN int sl_lz4_decompress_large_warp(struct sl_lz4_unpack_large *ws,
                                         const void *src, uint32_t n, void *dst,

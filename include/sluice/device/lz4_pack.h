@@ -17,7 +17,7 @@
  *
  * A small page lies in shared memory. Of a large one a segment does, that
  * reaches at least SLZ_BACK bytes back; what is older is read where it is, and
- * the table holds 16 bits of the hash with each position, so that this is
+ * the table holds 8 bits of the hash with each position, so that this is
  * done for hardly any candidate that is none.
  */
 #ifndef SLUICE_DEVICE_LZ4_PACK_H
@@ -39,7 +39,7 @@
 #define SLZ_MARGIN 96u
 
 /* Segment of a large page: two blocks, and a window behind them. */
-#define SLZ_BACK 1024u
+#define SLZ_BACK 512u
 #define SLZ_SEGMENT (2u * SLZ_BACK + 128u)
 
 /* Header bytes of 32 sequences: token and offset of each, the byte that ends
@@ -67,7 +67,8 @@ struct sl_lz4_pack {
 
 struct sl_lz4_pack_large {
     uint8_t page[SLZ_SEGMENT + SLZ_MARGIN] __attribute__((aligned(16)));
-    uint32_t table[1u << SLZ_LARGE_LOG] __attribute__((aligned(16)));
+    uint16_t table[1u << SLZ_LARGE_LOG] __attribute__((aligned(16)));
+    uint8_t tags[1u << SLZ_LARGE_LOG] __attribute__((aligned(16)));
     union slz_pack_out out;
     uint8_t heads[SLZ_HEADS(SL_LZ4_MAX)];
 };
@@ -79,7 +80,7 @@ struct slz_pack {
     uint8_t
         *page; /* in shared memory: position i of the page is page[i - seg] */
     uint16_t *table;
-    uint32_t *wide; /* the table of large pages */
+    uint8_t *tags; /* large pages: more of the hash, for each slot */
     union slz_pack_out *out;
     uint8_t *heads;
     uint32_t lane;
@@ -108,14 +109,6 @@ SLZ_FN uint32_t slz_begin_limit(const struct slz_pack *c)
 
 /* ---- bytes of the page ---- */
 
-SLZ_FN uint32_t slz_far_word(const uint8_t *p)
-{
-    if (((uintptr_t)p & 3u) == 0)
-        return *(const uint32_t *)(const void *)p;
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
-           (uint32_t)p[3] << 24;
-}
-
 /* The aligned words that hold the SLZ_MEASURE bytes at `at`. */
 SLZ_FN void slz_words(const struct slz_pack *c, uint32_t at, uint32_t *w)
 {
@@ -127,8 +120,15 @@ SLZ_FN void slz_words(const struct slz_pack *c, uint32_t at, uint32_t *w)
             w[k] = q[k];
         return;
     }
-    for (uint32_t k = 0; k <= SLZ_WORDS; k++)
-        w[k] = slz_far_word(c->src + i + 4u * k);
+    const uint8_t *p = c->src + i;
+    if (((uintptr_t)p & 3u) == 0) {
+        for (uint32_t k = 0; k <= SLZ_WORDS; k++)
+            w[k] = ((const uint32_t *)(const void *)p)[k];
+        return;
+    }
+    for (uint32_t k = 0; k <= SLZ_WORDS; k++, p += 4)
+        w[k] = p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
+               (uint32_t)p[3] << 24;
 }
 
 /* Four bytes of those, from the byte 4 * k on. */
@@ -139,7 +139,9 @@ SLZ_FN uint32_t slz_shifted(const uint32_t *w, uint32_t k, uint32_t at)
 
 SLZ_FN uint32_t slz_page_byte(const struct slz_pack *c, uint32_t at)
 {
-    return c->large ? c->src[at] : c->page[at];
+    if (!c->large)
+        return c->page[at];
+    return at - c->seg < SLZ_SEGMENT ? c->page[at - c->seg] : c->src[at];
 }
 
 /* ---- candidates ---- */
@@ -150,24 +152,32 @@ SLZ_FN uint32_t slz_hash(uint32_t v)
     return v * 2654435761u;
 }
 
+SLZ_FN uint32_t slz_slot(const struct slz_pack *c, uint32_t hash)
+{
+    return hash >> (32u - (c->large ? SLZ_LARGE_LOG : SLZ_SLOTS_LOG));
+}
+
+SLZ_FN uint8_t slz_tag(uint32_t hash)
+{
+    return (uint8_t)(hash >> (24u - SLZ_LARGE_LOG));
+}
+
 /* Takes what the slot of `hash` holds: a position, or one that is no candidate:
  * not below p. */
 SLZ_FN uint32_t slz_old(const struct slz_pack *c, uint32_t hash, uint32_t p)
 {
+    uint32_t slot = slz_slot(c, hash), old = slp_load_any(&c->table[slot]);
     if (!c->large)
-        return slp_load_any(&c->table[hash >> (32u - SLZ_SLOTS_LOG)]);
-    uint32_t e = slp_load_any32(&c->wide[hash >> (32u - SLZ_LARGE_LOG)]);
-    uint32_t tag = hash << SLZ_LARGE_LOG;
-    return (e ^ tag) >> 16 ? p : e & 0xffffu;
+        return old;
+    return slp_load_any8(&c->tags[slot]) == slz_tag(hash) ? old : p;
 }
 
 SLZ_FN void slz_enter(const struct slz_pack *c, uint32_t hash, uint32_t p)
 {
-    if (!c->large)
-        slp_store_any(&c->table[hash >> (32u - SLZ_SLOTS_LOG)], (uint16_t)p);
-    else
-        slp_store_any32(&c->wide[hash >> (32u - SLZ_LARGE_LOG)],
-                        (hash << SLZ_LARGE_LOG & 0xffff0000u) | p);
+    uint32_t slot = slz_slot(c, hash);
+    slp_store_any(&c->table[slot], (uint16_t)p);
+    if (c->large)
+        slp_store_any8(&c->tags[slot], slz_tag(hash));
 }
 
 /* The candidate for position p, whose first bytes are `v` and `v4`: the first
@@ -187,7 +197,8 @@ SLZ_FN uint32_t slz_candidate(const struct slz_pack *c, uint32_t at, uint32_t p,
     if (p < limit)
         slz_enter(c, hash, p);
     slp_syncwarp(SLZ_ALL);
-    uint32_t near_at = slz_old(c, hash, p), ahead = near_at - at;
+    uint32_t near_at = slp_load_any(&c->table[slz_slot(c, hash)]);
+    uint32_t ahead = near_at - at;
     uint32_t there = slp_shfl(SLZ_ALL, v, ahead / c->step);
     int near = near_at < p && ahead < SLZ_LANES * c->step &&
                ahead % c->step == 0 && there == v;
@@ -401,10 +412,9 @@ SLZ_FN void slz_emit_pieces(const struct slz_pack *c, const struct slz_emit *e)
 
 SLZ_FN uint8_t slz_out_byte(const struct slz_pack *c, uint32_t from)
 {
-    if (!c->large)
-        return c->page[from];
-    return from >= SLZ_ELSEWHERE ? c->heads[from - SLZ_ELSEWHERE]
-                                 : c->src[from];
+    if (c->large && from >= SLZ_ELSEWHERE)
+        return c->heads[from - SLZ_ELSEWHERE];
+    return (uint8_t)slz_page_byte(c, from);
 }
 
 /* Writes `n` bytes from `begin` on, which the map covers. */
@@ -413,7 +423,18 @@ SLZ_FN void slz_emit_bytes(const struct slz_pack *c, uint32_t begin, uint32_t n,
 {
     const struct slz_pieces *s = &c->out->pieces;
     uint8_t *dst = c->dst + c->op + begin;
-    for (uint32_t i = c->lane; i - c->lane < n; i += SLZ_LANES) {
+    uint32_t i = c->lane;
+    for (; c->large && i - c->lane + 4u * SLZ_LANES <= n; i += 4u * SLZ_LANES) {
+        uint8_t v[4];
+        for (uint32_t k = 0; k < 4u; k++) {
+            uint32_t at = i + k * SLZ_LANES, bits = s->map[at / 32u];
+            v[k] = slz_out_byte(c, slz_away(s, bits, c->lane, pieces) + begin +
+                                       at);
+        }
+        for (uint32_t k = 0; k < 4u; k++)
+            dst[i + k * SLZ_LANES] = v[k];
+    }
+    for (; i - c->lane < n; i += SLZ_LANES) {
         uint32_t bits = s->map[i / 32u];
         uint32_t from = slz_away(s, bits, c->lane, pieces) + begin + i;
         if (i < n)
@@ -554,7 +575,7 @@ SLZ_FN int slz_pack_small(struct slz_pack *c, struct sl_lz4_pack *ws)
 {
     c->page = ws->page;
     c->table = ws->table;
-    c->wide = 0;
+    c->tags = 0;
     c->out = &ws->out;
     c->heads = ws->heads;
     c->large = 0;
@@ -568,14 +589,15 @@ SLZ_FN int slz_pack_small(struct slz_pack *c, struct sl_lz4_pack *ws)
 SLZ_FN int slz_pack_large(struct slz_pack *c, struct sl_lz4_pack_large *ws)
 {
     c->page = ws->page;
-    c->table = 0;
-    c->wide = ws->table;
+    c->table = ws->table;
+    c->tags = ws->tags;
     c->out = &ws->out;
     c->heads = ws->heads;
     c->large = 1;
     slz_fetch(c->page, c->src, c->n < SLZ_SEGMENT ? c->n : SLZ_SEGMENT,
               c->lane);
-    slz_table_clear(c->wide, (uint32_t)sizeof(ws->table), c->lane);
+    slz_table_clear(c->table, (uint32_t)sizeof(ws->table), c->lane);
+    slz_table_clear(c->tags, (uint32_t)sizeof(ws->tags), c->lane);
     slp_fetched();
     slp_syncwarp(SLZ_ALL);
     return slz_parse(c);

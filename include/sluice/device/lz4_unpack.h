@@ -17,9 +17,11 @@
  * A small page is decoded in place: the block lies at the end of the buffer and
  * the output grows towards it. What remains of a valid block is never longer
  * than what remains of the output by more than a byte for each 255 and two, so
- * with SLZ_GAP the bytes that are written never reach those still to be read. A
- * large page has only the last SLZ_RING bytes in shared memory; the block and
- * older output are read from where they are.
+ * with SLZ_GAP the bytes that are written never reach those still to be read. Of a
+ * large page the window and the last SLZ_RING bytes of output lie in shared
+ * memory. What is older, and literals behind the window, is read from where it
+ * is, for 128 bytes of output at once: one after the other the warp would wait
+ * for each.
  */
 #ifndef SLUICE_DEVICE_LZ4_UNPACK_H
 #define SLUICE_DEVICE_LZ4_UNPACK_H
@@ -51,7 +53,7 @@
 /* Of a large page's block the window lies in shared memory, since the lanes read
  * far apart; with the bytes behind it that belong to its tokens: a length of one
  * byte, the literals, an offset, another length. */
-#define SLZ_ZONE_LARGE 44u
+#define SLZ_ZONE_LARGE 68u
 #define SLZ_WINDOW (SLZ_LANES * SLZ_ZONE_LARGE)
 #define SLZ_WINDOW_BYTES (SLZ_WINDOW + 15u + 289u)
 
@@ -60,9 +62,14 @@
 
 #define SLZ_NOWHERE 0xffffffffu /* no position */
 
+/* Sources of large pages: those with SLZ_ELSEWHERE lie in shared memory behind
+ * the ring, those with SLZ_FAR in the block, others are positions of output. */
+#define SLZ_FAR (2u * SLZ_ELSEWHERE)
+
 /* Tokens that are found and not decoded yet: a window's, and less than 32 left
- * over. One zone has at most SLZ_ZONE_MAX / 3 + 1. */
-#define SLZ_TOKENS 416u
+ * over. One zone has at most SLZ_ZONE_MAX / 3 + 1; zones whose tokens do not fit
+ * are walked again. As many as leave room for 40 warps on a multiprocessor. */
+#define SLZ_TOKENS 480u
 
 /* What does not depend on the size of pages. */
 struct slz_unpack_lists {
@@ -76,8 +83,7 @@ struct sl_lz4_unpack {
 };
 
 struct sl_lz4_unpack_large {
-    uint8_t buf[SLZ_RING] __attribute__((aligned(16)));
-    uint8_t window[SLZ_WINDOW_BYTES] __attribute__((aligned(16)));
+    uint8_t buf[SLZ_RING + SLZ_WINDOW_BYTES] __attribute__((aligned(16)));
     struct slz_unpack_lists lists;
 };
 
@@ -88,15 +94,15 @@ struct slz_unpack {
     const uint8_t *in; /* the block's bytes are in[.. end) */
     uint8_t *window;   /* large pages: the window's bytes */
     uint32_t base;     /* position of window[0]; small: 0, of in[0] */
+    uint32_t filled;   /* window[.. filled) is there; large pages */
     uint8_t *dst;
     uint32_t lane;
     uint32_t end;
     uint32_t size;    /* of the page */
     uint32_t op;      /* bytes of output that are decoded */
     uint32_t flushed; /* of them in dst; large pages */
-    uint32_t n;       /* tokens waiting */
-    uint32_t next;    /* no token that waits lies before; large pages */
-    int large;        /* constant */
+    uint32_t n; /* tokens waiting; of large pages they lie in the window */
+    int large;  /* constant */
 };
 
 /** A sequence as it stands in the block. */
@@ -190,7 +196,7 @@ SLZ_FN void slz_walk(const struct slz_unpack *u, struct slz_zone *z,
     while (at < z->end) {
         uint32_t offset_at, next = slz_hop(u, at, &offset_at);
         if (list)
-            list[n] = (uint16_t)at;
+            list[n] = (uint16_t)(at - u->base);
         if (next >= u->end) {
             struct slz_seq s = slz_read(u->in, at, u->end);
             next = s.match || slz_is_last(&s, u->end) ? s.next : z->end;
@@ -251,11 +257,13 @@ SLZ_FN void slz_window(struct slz_unpack *u, uint32_t at)
 {
     uint32_t shift = (uint32_t)(uintptr_t)(u->in + at) & 15u;
     uint32_t n = u->end - at, most = SLZ_WINDOW_BYTES - 15u;
+    n = n < most ? n : most;
     slp_syncwarp(SLZ_ALL); /* nobody reads the last one */
-    slz_fetch(u->window + shift, u->in + at, n < most ? n : most, u->lane);
+    slz_fetch(u->window + shift, u->in + at, n, u->lane);
     slp_fetched();
     slp_syncwarp(SLZ_ALL);
     u->base = at - shift;
+    u->filled = shift + n;
 }
 
 /* Lists the tokens of a window from the token at `at`; gives the first token
@@ -299,34 +307,76 @@ SLZ_FN uint32_t slz_settle(uint32_t from)
     return from;
 }
 
-/* The byte at `from`, which is below `at` or literal. */
-SLZ_FN uint8_t slz_byte(const struct slz_unpack *u, uint32_t from, uint32_t at)
-{
-    const uint8_t *buf = u->buf;
-    if (!u->large)
-        return buf[from];
-    if (from >= SLZ_ELSEWHERE)
-        return u->in[from - SLZ_ELSEWHERE];
-    if (at + SLZ_LANES - from <= SLZ_RING)
-        return buf[from % SLZ_RING];
-    return u->dst[from];
-}
-
-/* Writes the bytes from `at` on, of which `used` lanes' are wanted; `from` is
- * relative to `at` and was not settled. */
+/* Small pages: writes the bytes from `at` on, of which `used` lanes' are wanted;
+ * `from` is relative to `at` and was not settled. */
 SLZ_FN void slz_write_32(const struct slz_unpack *u, uint32_t at, uint32_t from,
                          int used)
 {
-    uint32_t to = at + u->lane;
     from = at + slz_settle(from);
     if (used)
-        u->buf[u->large ? to % SLZ_RING : to] = slz_byte(u, from, at);
+        u->buf[at + u->lane] = u->buf[from];
     slp_syncwarp(SLZ_ALL);
 }
 
+/* Large pages: whether what is written at `at` has its source neither in the
+ * ring nor in the window. */
+SLZ_FN int slz_is_far(uint32_t from, uint32_t at)
+{
+    return (at + SLZ_LANES - from > SLZ_RING) & !(from & SLZ_ELSEWHERE);
+}
+
+SLZ_FN uint32_t slz_far_byte(const struct slz_unpack *u, uint32_t from,
+                             uint32_t at, int used)
+{
+    const uint8_t *base = from & SLZ_FAR ? u->in : u->dst;
+    uint32_t v = 0;
+    if (used && slz_is_far(from, at))
+        v = base[from & (SLZ_ELSEWHERE - 1u)];
+    return v;
+}
+
+/* Large pages: as slz_write_32; `far` is the byte of lanes whose source is. Not
+ * the sources are settled but the lanes that have them. */
+SLZ_FN void slz_write_large(const struct slz_unpack *u, uint32_t at,
+                            uint32_t from, uint32_t far, int used)
+{
+    uint32_t source = at + from, v = far;
+    uint32_t in = source & SLZ_ELSEWHERE ? SLZ_ELSEWHERE - 1u : SLZ_RING - 1u;
+    int here = from < SLZ_LANES;
+    if (used && !here && !slz_is_far(source, at))
+        v = u->buf[source & in];
+    if (slp_any(SLZ_ALL, here)) {
+        uint32_t lane = here ? from : u->lane, next = lane;
+        do {
+            lane = next;
+            next = slp_shfl(SLZ_ALL, lane, lane);
+        } while (slp_any(SLZ_ALL, next != lane));
+        v = slp_shfl(SLZ_ALL, v, lane);
+    }
+    if (used)
+        u->buf[(at + u->lane) % SLZ_RING] = (uint8_t)v;
+    slp_syncwarp(SLZ_ALL);
+}
+
+/* Writes 4 * 32 bytes; only what they read of each other is done in turn. */
+SLZ_FN void slz_write_128(const struct slz_unpack *u, uint32_t at,
+                          const uint32_t *from)
+{
+    uint32_t far[4] = {0, 0, 0, 0};
+    for (uint32_t k = 0; u->large && k < 4u; k++) {
+        uint32_t to = at + k * SLZ_LANES;
+        far[k] = slz_far_byte(u, to + from[k], to, 1);
+    }
+    for (uint32_t k = 0; k < 4u; k++) {
+        if (u->large)
+            slz_write_large(u, at + k * SLZ_LANES, from[k], far[k], 1);
+        else
+            slz_write_32(u, at + k * SLZ_LANES, from[k], 1);
+    }
+}
+
 /* Writes the `n` bytes from `begin` on that the map covers; `*pieces` have
- * started before. Four times 32 at once: only what they read of each other is
- * done in turn. */
+ * started before. */
 SLZ_FN void slz_write(const struct slz_unpack *u, uint32_t begin, uint32_t n,
                       uint32_t *pieces)
 {
@@ -338,12 +388,17 @@ SLZ_FN void slz_write(const struct slz_unpack *u, uint32_t begin, uint32_t n,
         uint32_t from[4];
         for (uint32_t k = 0; k < 4u; k++)
             from[k] = u->lane + slz_away(s, bits.w[k], u->lane, pieces);
-        for (uint32_t k = 0; k < 4u; k++)
-            slz_write_32(u, begin + i + k * SLZ_LANES, from[k], 1);
+        slz_write_128(u, begin + i, from);
     }
     for (; i < n; i += SLZ_LANES) {
-        uint32_t away = slz_away(s, s->map[i / 32u], u->lane, pieces);
-        slz_write_32(u, begin + i, u->lane + away, i + u->lane < n);
+        uint32_t from = u->lane + slz_away(s, s->map[i / 32u], u->lane, pieces);
+        uint32_t at = begin + i;
+        int used = i + u->lane < n;
+        if (u->large)
+            slz_write_large(u, at, from, slz_far_byte(u, at + from, at, used),
+                            used);
+        else
+            slz_write_32(u, at, from, used);
     }
 }
 
@@ -374,6 +429,31 @@ SLZ_FN int slz_bad(const struct slz_unpack *u, const struct slz_seq *s,
     return s->off - 1u >= begin + s->run || s->next >= u->end;
 }
 
+/* Reads the sequence whose token is at `at`; of a large page in the window, if
+ * it is there as a whole. */
+SLZ_FN struct slz_seq slz_sequence(const struct slz_unpack *u, uint32_t at)
+{
+    if (u->large) {
+        struct slz_seq s = slz_read(u->window, at - u->base, u->filled);
+        s.from += u->base;
+        s.next += u->base;
+        if (s.match && s.next < u->base + u->filled)
+            return s;
+    }
+    return slz_read(u->in, at, u->end);
+}
+
+/* What is added to a literal's place in the block to have its source. */
+SLZ_FN uint32_t slz_literals(const struct slz_unpack *u,
+                             const struct slz_seq *s)
+{
+    if (!u->large)
+        return 0;
+    return s->from + s->run <= u->base + u->filled
+               ? SLZ_ELSEWHERE + SLZ_RING - u->base
+               : SLZ_FAR;
+}
+
 /* The pieces of this lane's sequence: literals, match. */
 SLZ_FN void slz_pieces_add(const struct slz_unpack *u, const struct slz_seq *s,
                            uint32_t begin)
@@ -382,7 +462,7 @@ SLZ_FN void slz_pieces_add(const struct slz_unpack *u, const struct slz_seq *s,
     uint32_t with_run = slp_ballot(SLZ_ALL, s->run != 0);
     uint32_t i = u->lane + slp_popc(with_run & slz_below(u->lane));
     if (s->run)
-        away[i++] = s->from - begin + (u->large ? SLZ_ELSEWHERE : 0u);
+        away[i++] = s->from - begin + slz_literals(u, s);
     if (s->match)
         away[i] = 0u - s->off;
 }
@@ -392,10 +472,8 @@ SLZ_FN int slz_sequences(struct slz_unpack *u, uint32_t first, uint32_t k)
 {
     struct slz_seq s = {0, 0, 0, 0, 0};
     uint32_t token = u->lists->token[first + (u->lane < k ? u->lane : 0u)];
-    if (u->large) /* 16 bits are listed; tokens come in ascending order */
-        token = u->next + ((token - u->next) & 0xffffu);
     if (u->lane < k)
-        s = slz_read(u->in, token, u->end);
+        s = slz_sequence(u, u->base + token);
     uint32_t most = u->size + 1u;
     uint32_t len = s.run + s.match < most ? s.run + s.match : most;
     uint32_t sum = slz_sum(len, u->lane), begin = u->op + sum - len;
@@ -418,8 +496,6 @@ SLZ_FN int slz_sequences(struct slz_unpack *u, uint32_t first, uint32_t k)
                 u, u->op + i + (left < SLZ_MAP_BYTES ? left : SLZ_MAP_BYTES));
     }
     u->op += total;
-    if (u->large)
-        u->next = slp_shfl(SLZ_ALL, token, k - 1u);
     return 0;
 }
 
@@ -450,13 +526,9 @@ SLZ_FN int slz_unpack_block(struct slz_unpack *u, uint32_t at)
     u->op = 0;
     u->flushed = 0;
     u->n = 0;
-    u->next = at;
     while (!rc && at < u->end) {
         at = slz_tokens(u, at);
-        /* Tokens that wait together are told apart by 16 bits. */
-        int all = at >= u->end || at - u->next > 32768u;
-        rc = slz_drain(u, all);
-        u->next = all ? at : u->next;
+        rc = slz_drain(u, u->large || at >= u->end);
     }
     return !rc && u->op != u->size ? SL_EBLOCK : rc;
 }
@@ -473,6 +545,7 @@ SLZ_FN int slz_unpack_small(struct slz_unpack *u, struct sl_lz4_unpack *ws,
     u->in = ws->buf;
     u->window = 0;
     u->base = 0;
+    u->filled = 0;
     u->end = at + n;
     u->large = 0;
     slz_fetch(u->buf + at, src, n, u->lane);
@@ -492,8 +565,9 @@ SLZ_FN int slz_unpack_large(struct slz_unpack *u,
     u->buf = ws->buf;
     u->lists = &ws->lists;
     u->in = src;
-    u->window = ws->window;
+    u->window = ws->buf + SLZ_RING;
     u->base = 0;
+    u->filled = 0;
     u->end = n;
     u->large = 1;
     int rc = slz_unpack_block(u, 0);

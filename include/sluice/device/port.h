@@ -9,6 +9,10 @@
  *   SL_FN                       qualifier of an inline device function
  *   SL_KERNEL(name, type)       begins the definition of a kernel `name` that
  *                               takes one `type` by value, named `arg`
+ *   SL_KERNEL_FOR(name, type, threads, blocks)
+ *                               the same for at most so many threads a block;
+ *                               registers are spared until so many blocks
+ *                               run on a multiprocessor
  *   SL_SHARED(type, p)          declares `type *p`, one object for the block;
  *                               uninitialised; block scope, any function
  *
@@ -60,9 +64,9 @@
  *                               high:low shifted right by bits mod 32
  *   void slp_mark(uint32_t *shared, uint32_t v)    or, relaxed
  *   uint32_t slp_load_any(const uint16_t *shared)
- *   uint32_t slp_load_any32(const uint32_t *shared)
+ *   uint32_t slp_load_any8(const uint8_t *shared)
  *   void slp_store_any(uint16_t *shared, uint16_t v)
- *   void slp_store_any32(uint32_t *shared, uint32_t v)
+ *   void slp_store_any8(uint8_t *shared, uint8_t v)
  *                               relaxed: of lanes that store to one place at
  *                               once, any one wins
  *   void slp_fetch16(void *shared, const void *p)  copies 16 bytes, aligned 16,

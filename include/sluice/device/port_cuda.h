@@ -27,21 +27,24 @@
 
 #if defined(__CUDACC__)
 /* The argument stays in constant memory, also when its address is taken. */
-#define SL_KERNEL(name, type)                                                  \
-    extern "C" __attribute__((global)) void name(                              \
+#define SLP_KERNEL(name, type, attributes)                                     \
+    extern "C" __attribute__((global)) attributes void name(                   \
         const __grid_constant__ type arg)
 #define SLP_TID(c) threadIdx.c
 #define SLP_NTID(c) blockDim.c
 #define SLP_CTAID(c) blockIdx.c
 #define SLP_NCTAID(c) gridDim.c
 #else
-#define SL_KERNEL(name, type)                                                  \
-    extern "C" __attribute__((global)) void name(const type arg)
+#define SLP_KERNEL(name, type, attributes)                                     \
+    extern "C" __attribute__((global)) attributes void name(const type arg)
 #define SLP_TID(c) ((uint32_t)__nvvm_read_ptx_sreg_tid_##c())
 #define SLP_NTID(c) ((uint32_t)__nvvm_read_ptx_sreg_ntid_##c())
 #define SLP_CTAID(c) ((uint32_t)__nvvm_read_ptx_sreg_ctaid_##c())
 #define SLP_NCTAID(c) ((uint32_t)__nvvm_read_ptx_sreg_nctaid_##c())
 #endif
+#define SL_KERNEL(name, type) SLP_KERNEL(name, type, )
+#define SL_KERNEL_FOR(name, type, threads, blocks)                             \
+    SLP_KERNEL(name, type, __attribute__((launch_bounds(threads, blocks))))
 
 SL_FN uint32_t slp_thread(void)
 {
@@ -248,9 +251,9 @@ SL_FN uint32_t slp_load_any(const uint16_t *shared)
     return *(const volatile uint16_t *)shared;
 }
 
-SL_FN uint32_t slp_load_any32(const uint32_t *shared)
+SL_FN uint32_t slp_load_any8(const uint8_t *shared)
 {
-    return *(const volatile uint32_t *)shared;
+    return *(const volatile uint8_t *)shared;
 }
 
 SL_FN void slp_store_any(uint16_t *shared, uint16_t v)
@@ -258,9 +261,9 @@ SL_FN void slp_store_any(uint16_t *shared, uint16_t v)
     *(volatile uint16_t *)shared = v;
 }
 
-SL_FN void slp_store_any32(uint32_t *shared, uint32_t v)
+SL_FN void slp_store_any8(uint8_t *shared, uint8_t v)
 {
-    *(volatile uint32_t *)shared = v;
+    *(volatile uint8_t *)shared = v;
 }
 
 /* Past the registers where the architecture can (8.0 and later). The compiler

@@ -20,8 +20,12 @@
 #define SLUICE_DEVICE_PORT_HIP_H
 
 #define SL_FN static __inline__ __attribute__((device, unused))
-#define SL_KERNEL(name, type)                                                  \
-    extern "C" __attribute__((global)) void name(const type arg)
+#define SLP_KERNEL(name, type, attributes)                                     \
+    extern "C" __attribute__((global)) attributes void name(const type arg)
+#define SL_KERNEL(name, type) SLP_KERNEL(name, type, )
+#define SL_KERNEL_FOR(name, type, threads, blocks)                             \
+    SLP_KERNEL(name, type,                                                     \
+               __attribute__((amdgpu_flat_work_group_size(1, threads))))
 #define SL_SHARED(type, p)                                                     \
     static __attribute__((shared, aligned(16))) type p##_shared;               \
     type *p = &p##_shared
@@ -159,9 +163,9 @@ SL_FN uint32_t slp_load_any(const uint16_t *shared)
     return *(const volatile uint16_t *)shared;
 }
 
-SL_FN uint32_t slp_load_any32(const uint32_t *shared)
+SL_FN uint32_t slp_load_any8(const uint8_t *shared)
 {
-    return *(const volatile uint32_t *)shared;
+    return *(const volatile uint8_t *)shared;
 }
 
 SL_FN void slp_store_any(uint16_t *shared, uint16_t v)
@@ -169,9 +173,9 @@ SL_FN void slp_store_any(uint16_t *shared, uint16_t v)
     *(volatile uint16_t *)shared = v;
 }
 
-SL_FN void slp_store_any32(uint32_t *shared, uint32_t v)
+SL_FN void slp_store_any8(uint8_t *shared, uint8_t v)
 {
-    *(volatile uint32_t *)shared = v;
+    *(volatile uint8_t *)shared = v;
 }
 
 SL_FN void slp_fetch16(void *shared, const void *p)

@@ -32,6 +32,7 @@
         name##_body(*(const type *)args);                                      \
     }                                                                          \
     static void name##_body(const type arg __attribute__((unused)))
+#define SL_KERNEL_FOR(name, type, threads, blocks) SL_KERNEL(name, type)
 
 /* The address of the static variable tells this object from others. */
 #define SL_SHARED(type, p)                                                     \
@@ -133,7 +134,7 @@ SL_FN uint32_t slp_load_any(const uint16_t *shared)
 {
     return __atomic_load_n(shared, __ATOMIC_RELAXED);
 }
-SL_FN uint32_t slp_load_any32(const uint32_t *shared)
+SL_FN uint32_t slp_load_any8(const uint8_t *shared)
 {
     return __atomic_load_n(shared, __ATOMIC_RELAXED);
 }
@@ -141,7 +142,7 @@ SL_FN void slp_store_any(uint16_t *shared, uint16_t v)
 {
     __atomic_store_n(shared, v, __ATOMIC_RELAXED);
 }
-SL_FN void slp_store_any32(uint32_t *shared, uint32_t v)
+SL_FN void slp_store_any8(uint8_t *shared, uint8_t v)
 {
     __atomic_store_n(shared, v, __ATOMIC_RELAXED);
 }

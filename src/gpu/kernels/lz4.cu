@@ -8,7 +8,7 @@ struct lz4_pack_block {
 };
 
 struct lz4_pack_large_block {
-    struct sl_lz4_pack_large warp[1];
+    struct sl_lz4_pack_large warp[LZ4_PACK_LARGE_WARPS];
 };
 
 struct lz4_unpack_block {
@@ -16,7 +16,7 @@ struct lz4_unpack_block {
 };
 
 struct lz4_unpack_large_block {
-    struct sl_lz4_unpack_large warp[LZ4_LARGE_WARPS];
+    struct sl_lz4_unpack_large warp[LZ4_UNPACK_LARGE_WARPS];
 };
 
 /** A warp's page. */
@@ -103,8 +103,8 @@ SL_FN int lz4_pack_fill(const struct lz4_page *p, const uint8_t *src)
 }
 
 /* Kernels end by divergent warps, never lanes. */
-#define LZ4_PACK_KERNEL(name, block_type, pack, mode)                          \
-    SL_KERNEL(name, struct k_lz4_args)                                         \
+#define LZ4_PACK_KERNEL(name, block_type, warps, blocks, pack, mode)           \
+    SL_KERNEL_FOR(name, struct k_lz4_args, 32u * (warps), blocks)              \
     {                                                                          \
         SL_SHARED(struct block_type, ws);                                      \
         struct lz4_page p = lz4_page_of(&arg);                                 \
@@ -118,13 +118,15 @@ SL_FN int lz4_pack_fill(const struct lz4_page *p, const uint8_t *src)
                             p.bytes - 1u, mode));                              \
     }
 
-LZ4_PACK_KERNEL(k_lz4_pack, lz4_pack_block, sl_lz4_compress_warp,
+LZ4_PACK_KERNEL(k_lz4_pack, lz4_pack_block, LZ4_PACK_WARPS, LZ4_PACK_BLOCKS,
+                sl_lz4_compress_warp, SL_LZ4_DEFAULT)
+LZ4_PACK_KERNEL(k_lz4_pack_fast, lz4_pack_block, LZ4_PACK_WARPS,
+                LZ4_PACK_BLOCKS, sl_lz4_compress_warp, SL_LZ4_FAST)
+LZ4_PACK_KERNEL(k_lz4_pack_large, lz4_pack_large_block, LZ4_PACK_LARGE_WARPS,
+                LZ4_PACK_LARGE_BLOCKS, sl_lz4_compress_large_warp,
                 SL_LZ4_DEFAULT)
-LZ4_PACK_KERNEL(k_lz4_pack_fast, lz4_pack_block, sl_lz4_compress_warp,
-                SL_LZ4_FAST)
-LZ4_PACK_KERNEL(k_lz4_pack_large, lz4_pack_large_block,
-                sl_lz4_compress_large_warp, SL_LZ4_DEFAULT)
 LZ4_PACK_KERNEL(k_lz4_pack_large_fast, lz4_pack_large_block,
+                LZ4_PACK_LARGE_WARPS, LZ4_PACK_LARGE_BLOCKS,
                 sl_lz4_compress_large_warp, SL_LZ4_FAST)
 
 /* ---- places ---- */
@@ -282,8 +284,8 @@ SL_FN void lz4_unpacked(const struct lz4_page *p, uint8_t *dst, int code)
         p->entry->code = (int16_t)code;
 }
 
-#define LZ4_UNPACK_KERNEL(name, block_type, unpack)                            \
-    SL_KERNEL(name, struct k_lz4_args)                                         \
+#define LZ4_UNPACK_KERNEL(name, block_type, warps, blocks, unpack)             \
+    SL_KERNEL_FOR(name, struct k_lz4_args, 32u * (warps), blocks)              \
     {                                                                          \
         SL_SHARED(struct block_type, ws);                                      \
         struct lz4_page p = lz4_page_of(&arg);                                 \
@@ -299,6 +301,8 @@ SL_FN void lz4_unpacked(const struct lz4_page *p, uint8_t *dst, int code)
         lz4_unpacked(&p, dst, code);                                           \
     }
 
-LZ4_UNPACK_KERNEL(k_lz4_unpack, lz4_unpack_block, sl_lz4_decompress_warp)
+LZ4_UNPACK_KERNEL(k_lz4_unpack, lz4_unpack_block, LZ4_UNPACK_WARPS,
+                  LZ4_UNPACK_BLOCKS, sl_lz4_decompress_warp)
 LZ4_UNPACK_KERNEL(k_lz4_unpack_large, lz4_unpack_large_block,
+                  LZ4_UNPACK_LARGE_WARPS, LZ4_UNPACK_LARGE_BLOCKS,
                   sl_lz4_decompress_large_warp)

@@ -19,7 +19,14 @@
  * memory of a block, at most 48 KiB, and a block reserves 1 KiB more. */
 #define LZ4_PACK_WARPS 4u
 #define LZ4_UNPACK_WARPS 4u
-#define LZ4_LARGE_WARPS 4u
+#define LZ4_PACK_LARGE_WARPS 3u
+#define LZ4_UNPACK_LARGE_WARPS 4u
+
+/* Blocks for which a multiprocessor of 228 KiB has shared memory. */
+#define LZ4_PACK_BLOCKS 8u
+#define LZ4_UNPACK_BLOCKS 10u
+#define LZ4_PACK_LARGE_BLOCKS 9u
+#define LZ4_UNPACK_LARGE_BLOCKS 9u
 
 /* Pages whose sizes a block of k_lz4_sum adds up, one thread each. */
 #define LZ4_SUM_PAGES 1024u
