@@ -176,7 +176,10 @@ enum sl_cell_flag {
     SL_F_LIST = 1u << 3,       /* put: chunks are listed in the side chunk */
     SL_F_EXISTING = 1u << 4,   /* tag: do not create */
     SL_F_NOEXCHANGE = 1u << 5, /* put: lend no chunk in return */
-    SL_F_COUNT = 1u << 6       /* query: count, answer no names */
+    SL_F_COUNT = 1u << 6,      /* query: count, answer no names */
+    SL_F_CODED = 1u << 7,      /* put: the chunk has `coded` bytes that decode
+                                  to `size`; codec: SL_CODEC_LZ4 */
+    SL_F_CODED_OK = 1u << 8    /* get: coded bytes are as good (result [2]) */
 };
 
 /** One task as it is submitted. Integers are little endian. */
@@ -201,11 +204,14 @@ struct sl_cell {
     uint16_t score;     /* 0..1000, SL_SCORE_AUTO */
     uint16_t context;   /* free for the user, kept with the blob; LIST, TAGS,
                            QUERY: most names of the answer, 0: any */
-    uint32_t reserved;  /* 0 */
+    uint32_t coded;     /* SL_F_CODED: bytes in the chunk; else 0 */
     uint8_t body[SL_CELL_BODY];
 };
 SL_STATIC_ASSERT(sizeof(struct sl_cell) == SL_CELL_BYTES,
                  "a cell is one 128-byte line of the GPU");
+
+/** Plain bytes that a put with SL_F_CODED stands for, at most. */
+#define SL_CODED_MAX 65536u
 
 /** Where a list of chunks, or a struct sl_rename, begins inside a side chunk
  *  (behind the name). */
@@ -273,6 +279,8 @@ SL_BOTH uint64_t sl_reply_value(uint64_t reply)
  *   PUT also            [2] bytes that it takes where it is stored: coded
  *                       bytes, or plain ones that no codec made smaller,
  *                       [3] nanoseconds of coding, of all threads together
+ *   GET also            [2] with SL_F_CODED_OK: 0, or the reply names so many
+ *                       bytes of an LZ4 block that is the whole range
  *   TAG_SIZE            [0] bytes, [1] blobs
  *   LIST, TAGS, QUERY   [0] next cursor (0: end), [1] entries, [2] bytes,
  *                       QUERY: [3] names that matched in this step

@@ -287,21 +287,31 @@ SL_FN struct sl_future slb_begin_aside(const struct sl_dev *d, int form,
     return slb_launch(&g, f);
 }
 
-SL_FN struct sl_future slb_begin_get(const struct sl_dev *d, int form,
-                                     const struct sl_key *k, uint64_t offset,
-                                     void *data, uint64_t size)
+/** Flags: SL_F_CODED_OK. */
+SL_FN struct sl_future slb_begin_range(const struct sl_dev *d, int form,
+                                       const struct sl_key *k, uint64_t offset,
+                                       uint64_t size, uint32_t flags)
 {
     struct slm_request q;
     int rc = slb_check_range(offset, size);
     if (rc)
         return slb_future(rc);
     slm_request_init(&q, SL_POOL_STORE, SL_STORE_GET);
+    q.flags = (uint16_t)flags;
     q.offset = offset;
     q.size = size;
     q.kind = SL_KIND_HOLD;
     struct sl_future f = slb_begin_named(d, form, k, &q);
-    f.data = (uint8_t *)data;
     f.size = size;
+    return f;
+}
+
+SL_FN struct sl_future slb_begin_get(const struct sl_dev *d, int form,
+                                     const struct sl_key *k, uint64_t offset,
+                                     void *data, uint64_t size)
+{
+    struct sl_future f = slb_begin_range(d, form, k, offset, size, 0);
+    f.data = (uint8_t *)data;
     return f;
 }
 
@@ -323,7 +333,9 @@ SL_FN void slb_fill(const struct sl_dev *d, const struct slg *g,
     }
 }
 
-/** `how` carries flags, score, context, persist, codec and priority. */
+/** `how` carries flags, score, context, persist, codec and priority; with
+ *  SL_F_CODED also `coded`, how many bytes `data` has, which is readable to the
+ *  next multiple of 16. */
 SL_FN struct sl_future slb_begin_put(const struct sl_dev *d, int form,
                                      const struct sl_key *k, uint64_t offset,
                                      const struct slm_request *how,
@@ -333,7 +345,10 @@ SL_FN struct sl_future slb_begin_put(const struct sl_dev *d, int form,
     struct sl_future f = slb_future(0);
     struct slm_request q = *how;
     struct slb_need need;
-    int inside = k->len <= SL_NAME_INLINE && k->len + size <= SL_CELL_BODY;
+    /* Coded bytes go in whole pieces: their buffer has room. */
+    uint64_t moved = q.coded ? ((uint64_t)q.coded + 15u) & ~15ull : size;
+    int inside =
+        !q.coded && k->len <= SL_NAME_INLINE && k->len + size <= SL_CELL_BODY;
     int rc = slb_check_name(k->len);
     struct slm_prep p = slb_prep(rc ? rc : slb_check_range(offset, size));
     need.listed =
@@ -341,13 +356,13 @@ SL_FN struct sl_future slb_begin_put(const struct sl_dev *d, int form,
     need.side = k->len > SL_NAME_INLINE || need.listed;
     need.klass = 0;
     if (!p.rc && !inside && size && !need.listed)
-        need.klass = sl_class_of(size);
+        need.klass = sl_class_of(moved);
     struct slb_place at = slb_prepare(d, &g, &p, need);
     if (at.rc)
         return slb_future(at.rc);
     slb_write_name(d, &g, at.side, k);
     if (!inside && size)
-        slb_fill(d, &g, &at, (const uint8_t *)data, size);
+        slb_fill(d, &g, &at, (const uint8_t *)data, moved);
     slg_sync(&g); /* what all ranks wrote goes before the leader's release */
     if (need.klass) {
         q.chunk = at.chunk;
@@ -446,6 +461,41 @@ SL_FN void slb_finish(const struct sl_dev *d, struct sl_future *f,
     sls_give(d, f->slot);
 }
 
+/** Waits for the reply of a live future. 0: code, value and result are there,
+ *  and slb_leave must follow. */
+SL_FN int slb_arrive(const struct sl_dev *d, const struct slg *g,
+                     struct sl_future *f, struct sl_until *u, uint64_t *reply)
+{
+    int rc = 0;
+    if (g->rank == 0)
+        rc = slm_poll(d, f->slot, f->seq, u, reply);
+    rc = (int)slg_share32(g, (uint32_t)rc);
+    if (rc) {
+        if (rc == SL_EDEAD) {
+            f->live = 0; /* nobody will answer: the channel is lost */
+            f->code = rc;
+        }
+        return rc;
+    }
+    *reply = slg_share64(g, *reply);
+    slg_sync(g); /* the leader's acquire counts for all ranks */
+    f->code = sl_reply_code(*reply);
+    f->value = sl_reply_value(*reply);
+    f->live = 0;
+    if (f->want || f->code == SL_EPASTEND)
+        slm_result(d, f->slot, &f->result);
+    return 0;
+}
+
+/** All have read: the slot goes back. */
+SL_FN void slb_leave(const struct sl_dev *d, const struct slg *g,
+                     struct sl_future *f, uint64_t reply)
+{
+    slg_sync(g);
+    if (g->rank == 0)
+        slb_finish(d, f, reply);
+}
+
 /**
  * Ends a future, or says why it has not ended. Any group form; the same form
  * began it.
@@ -455,33 +505,16 @@ SL_FN int slb_wait(const struct sl_dev *d, int form, struct sl_future *f,
 {
     struct slg g = slg_make(form);
     uint64_t reply = 0;
-    int rc = 0;
     if (!f->live)
         return f->code;
-    if (g.rank == 0)
-        rc = slm_poll(d, f->slot, f->seq, u, &reply);
-    rc = (int)slg_share32(&g, (uint32_t)rc);
-    if (rc) {
-        if (rc == SL_EDEAD) {
-            f->live = 0; /* nobody will answer: the channel is lost */
-            f->code = rc;
-        }
+    int rc = slb_arrive(d, &g, f, u, &reply);
+    if (rc)
         return rc;
-    }
-    reply = slg_share64(&g, reply);
-    slg_sync(&g); /* the leader's acquire counts for all ranks */
-    f->code = sl_reply_code(reply);
-    f->value = sl_reply_value(reply);
-    f->live = 0;
-    if (f->want || f->code == SL_EPASTEND)
-        slm_result(d, f->slot, &f->result);
     if (f->kind == SL_KIND_HOLD && f->code == 0 && f->size)
         slb_collect(d, &g, f, reply);
     if (f->kind == SL_KIND_ANSWER && f->code == 0 && f->size)
         slb_take_answer(d, &g, f);
-    slg_sync(&g); /* all have read before the slot goes back */
-    if (g.rank == 0)
-        slb_finish(d, f, reply);
+    slb_leave(d, &g, f, reply);
     return f->code;
 }
 

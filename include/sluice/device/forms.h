@@ -62,19 +62,24 @@ SL_FN int slf_tag(const struct sl_dev *d, int form, struct sl_key k,
     return rc;
 }
 
+SL_FN void slf_how(struct slm_request *q, const struct sl_how *how)
+{
+    slm_request_init(q, SL_POOL_STORE, SL_STORE_PUT);
+    q->flags = (uint16_t)(how->flags & SL_F_REPLACE);
+    q->score = how->score;
+    q->context = how->context;
+    q->persist = how->persist;
+    q->codec = how->codec;
+    q->high = how->high;
+}
+
 SL_FN struct sl_future slf_put(const struct sl_dev *d, int form,
                                const struct sl_key *k, uint64_t offset,
                                const void *data, uint64_t size,
                                const struct sl_how *how)
 {
     struct slm_request q;
-    slm_request_init(&q, SL_POOL_STORE, SL_STORE_PUT);
-    q.flags = (uint16_t)(how->flags & SL_F_REPLACE);
-    q.score = how->score;
-    q.context = how->context;
-    q.persist = how->persist;
-    q.codec = how->codec;
-    q.high = how->high;
+    slf_how(&q, how);
     return slb_begin_put(d, form, k, offset, &q, data, size);
 }
 

@@ -15,6 +15,7 @@ struct slm_request {
     const uint8_t *payload; /* in the body behind it: inlined bytes */
     uint32_t inlined;
     uint32_t name_len;
+    uint32_t coded; /* bytes in the chunk, of SL_F_CODED */
     uint16_t pool, method, container, flags, score, context;
     uint8_t klass, persist, codec, high, kind;
 };
@@ -31,6 +32,7 @@ SL_FN void slm_request_init(struct slm_request *q, uint32_t pool,
     q->payload = 0;
     q->inlined = 0;
     q->name_len = 0;
+    q->coded = 0;
     q->pool = (uint16_t)pool;
     q->method = (uint16_t)method;
     q->container = 0;
@@ -77,7 +79,7 @@ SL_FN void slm_write_cell(const struct sl_dev *d, uint32_t slot, uint32_t seq,
     v.b = q->chunk;
     slp_stv(c + 32, v);
     v.a = q->side;
-    v.b = q->score | ((uint64_t)q->context << 16);
+    v.b = q->score | ((uint64_t)q->context << 16) | ((uint64_t)q->coded << 32);
     slp_stv(c + 48, v);
     for (uint32_t at = 0; at < named + q->inlined; at += 16u) {
         v.a = slm_body_word(q, named, at);
