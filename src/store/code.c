@@ -121,20 +121,22 @@ static void list_piece(struct update *u, struct piece *p)
     }
 }
 
-/* 0: none of it is to be coded, or there is no memory to do so. */
+/* Without memory all stays as it is; SL_ENOMEM: some of it is coded already, and
+ * nothing but the list says so. */
 static int list_units(struct update *u)
 {
-    uint32_t n = 0, any = 0;
+    uint32_t n = 0, any = 0, stored = 0;
     for (uint32_t i = 0; i < u->n; i++) {
         n += units_of(&u->piece[i]);
-        any |= u->piece[i].stored | (wanted(u, &u->piece[i]) & 15u);
+        any |= wanted(u, &u->piece[i]) & 15u;
+        stored |= u->piece[i].stored;
     }
-    if (!any)
+    if (!any && !stored)
         return 0;
     u->coded = calloc(n + 1u, sizeof(*u->coded));
     for (uint32_t i = 0; u->coded && i < u->n; i++)
         list_piece(u, &u->piece[i]);
-    return u->coded != NULL;
+    return u->coded || !stored ? 0 : SL_ENOMEM;
 }
 
 const struct coded *coded_of(const struct update *u, const struct piece *p,
@@ -246,10 +248,11 @@ static void next_units(struct update *u)
 static void code_pieces(struct update *u)
 {
     u->pending = 0;
-    if (list_units(u))
-        next_units(u);
+    int rc = list_units(u);
+    if (rc)
+        update_end(u, rc);
     else
-        update_place(u);
+        next_units(u);
 }
 
 /* ---- dynamic ---- */

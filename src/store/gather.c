@@ -81,7 +81,7 @@ static int add_new(struct update *u, uint64_t from, uint64_t to)
 {
     const struct sl_cell *c = &u->t->cell;
     struct piece *p;
-    if (c->flags & SL_F_LIST) {
+    if (u->listed) {
         add_listed(u, from, to);
     } else if (c->flags & SL_F_INLINE) {
         p = add_room(u, from, to - from);
@@ -95,6 +95,21 @@ static int add_new(struct update *u, uint64_t from, uint64_t to)
         p->skip = (uint32_t)(from - u->lo);
         p->klass = u->source_klass;
     }
+    return 0;
+}
+
+/* The producer's block, as the unit that it is to be. */
+static int add_coded(struct update *u)
+{
+    const struct sl_cell *c = &u->t->cell;
+    struct piece *p = add_piece(u, u->lo, u->hi - u->lo);
+    p->chunk = u->source;
+    p->klass = u->source_klass;
+    p->stored = 1;
+    p->old = extent_of(p->off, p->len);
+    p->old.codec = SL_CODEC_LZ4;
+    extent_set_stored(&p->old, c->coded);
+    p->old.sum = unit_sum(shard_arena(u->sh) + u->source, c->coded);
     return 0;
 }
 
@@ -194,6 +209,8 @@ int update_gather(struct update *u)
 {
     if (u->kind == UPDATE_MOVE)
         return gather_move(u);
+    if (u->as_is)
+        return add_coded(u);
     return u->kind == UPDATE_PUT && u->hi > u->lo ? gather_put(u) : 0;
 }
 
@@ -205,7 +222,7 @@ static const uint8_t *source_at(const struct update *u, uint64_t at,
     const struct sl_task *t = u->t;
     if (t->cell.flags & SL_F_INLINE)
         return t->payload + at;
-    if (!(t->cell.flags & SL_F_LIST))
+    if (!u->listed)
         return shard_arena(u->sh) + u->source + at;
     uint64_t in = at % SL_CHUNK_MAX;
     if (*left > SL_CHUNK_MAX - in)
@@ -270,6 +287,8 @@ static int load_piece(struct update *u, struct piece *p)
     if (p->old.target == TARGET_PINNED && (p->stored || !p->old.codec)) {
         memcpy(to, shard_arena(u->sh) + p->old.loc + p->old.skip,
                extent_summed(&p->old));
+        if (p->stored && !p->old.sum) /* of a kernel: nobody has summed it */
+            p->old.sum = unit_sum(to, p->old.stored);
         return 0;
     }
     p->io.sh = u->sh;
@@ -289,9 +308,11 @@ static int load_piece(struct update *u, struct piece *p)
 void update_load(struct update *u)
 {
     u->pending = 1; /* ours, so that completions inside the loop do not end */
-    for (uint32_t i = 0; i < u->n && !u->code; i++)
-        if (u->piece[i].load)
-            u->code = load_piece(u, &u->piece[i]);
+    for (uint32_t i = 0; i < u->n && !u->code; i++) {
+        int rc = u->piece[i].load ? load_piece(u, &u->piece[i]) : 0;
+        if (rc) /* 0 says nothing: a quick load has ended, and left its code */
+            u->code = rc;
+    }
     if (--u->pending == 0)
         loaded(u);
 }

@@ -239,6 +239,21 @@ static int get_short(struct shard *sh, struct sl_task *t,
     return 0;
 }
 
+/* A warp that decodes itself asks for just this extent. */
+static int get_is_coded(const struct sl_cell *c, const struct extent *e)
+{
+    return (c->flags & SL_F_CODED_OK) && e->codec == SL_CODEC_LZ4 &&
+           c->offset == e->off && c->size == e->len;
+}
+
+static int get_coded(struct shard *sh, struct sl_task *t,
+                     const struct extent *e)
+{
+    int rc = get_short(sh, t, e);
+    t->result.v[2] = e->stored;
+    return rc;
+}
+
 /* The blob of a request that readers may see. TASK_LATER: its bytes have left
  * another name and are about to arrive; the task is served again then. */
 static int get_find(struct shard *sh, struct sl_task *t, struct blob **out)
@@ -276,9 +291,13 @@ int store_get(struct sl_task *t, void *container)
     blob_heat(sh, b);
     uint32_t i = blob_seek(b, c->offset);
     const struct extent *e = i < b->n ? &b->ext[i] : NULL;
-    if (e && e->target == TARGET_PINNED && !e->codec && e->off <= c->offset &&
-        c->offset + c->size <= e->off + e->len)
-        return get_short(sh, t, e);
+    if (e && e->target == TARGET_PINNED && e->off <= c->offset &&
+        c->offset + c->size <= e->off + e->len) {
+        if (!e->codec)
+            return get_short(sh, t, e);
+        if (get_is_coded(c, e))
+            return get_coded(sh, t, e);
+    }
     rc = get_long(sh, t, b, i);
     evict_promote(sh, b);
     return rc;

@@ -19,6 +19,8 @@
  */
 
 #define APPEND_BYTES 2048u /* a copy of half a page; more is flipped */
+/* Not to be mixed with the bytes of another extent. */
+#define COPIES_NEVER (SL_F_REPLACE | SL_F_CODED)
 
 /* Where a payload is: in the frame, or in a lent chunk. */
 static const uint8_t *put_source(const struct shard *sh,
@@ -27,6 +29,17 @@ static const uint8_t *put_source(const struct shard *sh,
     if (t->cell.flags & SL_F_INLINE)
         return t->payload;
     return shard_arena(sh) + t->cell.chunk;
+}
+
+/* A block of a kernel's warp: what it says is not what it is. */
+static int put_check_coded(const struct sl_cell *c)
+{
+    if (c->codec != SL_CODEC_LZ4)
+        return SL_ECODEC;
+    if ((c->flags & (SL_F_INLINE | SL_F_LIST)) || c->size > SL_CODED_MAX ||
+        c->coded == 0 || c->coded >= c->size)
+        return SL_EPROTO;
+    return 0;
 }
 
 static int put_check(const struct shard *sh, const struct sl_task *t)
@@ -45,12 +58,14 @@ static int put_check(const struct shard *sh, const struct sl_task *t)
         return codec_check(c->codec);
     if (c->persist && !sh->store->meta)
         return SL_ENODATADIR;
+    if ((c->flags & SL_F_CODED) && put_check_coded(c))
+        return put_check_coded(c);
     if (c->size == 0 || (c->flags & (SL_F_INLINE | SL_F_LIST)))
         return 0;
     if (!chunk_is_lent(sh->store->config.arena, c->chunk, t->channel->id,
                        &klass))
         return SL_ECHUNK;
-    return c->size > (UINT64_C(1) << klass) ? SL_EPROTO : 0;
+    return put_bytes(c) > (UINT64_C(1) << klass) ? SL_EPROTO : 0;
 }
 
 /* True when the pinned tier is where this put wants to go first. */
@@ -58,7 +73,8 @@ static int put_is_pinned(struct shard *sh, const struct sl_task *t,
                          const struct blob *b)
 {
     uint16_t score = t->cell.score;
-    if (t->cell.persist || t->cell.codec || (t->cell.flags & SL_F_LIST) ||
+    int codes = t->cell.codec && !(t->cell.flags & SL_F_CODED);
+    if (t->cell.persist || codes || (t->cell.flags & SL_F_LIST) ||
         (b && (b->persist || b->busy)))
         return 0;
     if (score == SL_SCORE_AUTO && b)
@@ -71,7 +87,7 @@ static int put_in_place(struct shard *sh, const struct sl_task *t,
 {
     const struct sl_cell *c = &t->cell;
     uint32_t i = blob_seek(b, c->offset);
-    if (c->size > IN_PLACE_BYTES || (c->flags & SL_F_REPLACE) || i == b->n)
+    if (c->size > IN_PLACE_BYTES || (c->flags & COPIES_NEVER) || i == b->n)
         return 0;
     const struct extent *e = &b->ext[i];
     if (e->off > c->offset || e->off + e->len < c->offset + c->size)
@@ -114,7 +130,7 @@ uint8_t class_for(uint64_t bytes)
 static int keep_small(struct shard *sh, struct sl_task *t, struct extent *e)
 {
     const uint8_t *src = put_source(sh, t);
-    uint8_t klass = class_for(t->cell.size);
+    uint8_t klass = class_for(put_bytes(&t->cell));
     uint64_t at;
     int rc = shard_charge(sh, UINT64_C(1) << klass);
     if (rc)
@@ -124,7 +140,7 @@ static int keep_small(struct shard *sh, struct sl_task *t, struct extent *e)
         shard_discharge(sh, UINT64_C(1) << klass);
         return rc;
     }
-    memcpy(shard_arena(sh) + at, src, t->cell.size);
+    memcpy(shard_arena(sh) + at, src, put_bytes(&t->cell));
     *e = extent_pinned(t->cell.offset, t->cell.size, at, 0, klass);
     return 0;
 }
@@ -148,12 +164,18 @@ static int keep_chunk(struct shard *sh, struct sl_task *t, struct extent *e)
     return 0;
 }
 
+/* A coded payload stays coded; its sum is taken when it leaves the arena. */
 static int put_keep(struct shard *sh, struct sl_task *t, struct extent *e)
 {
-    if ((t->cell.flags & SL_F_INLINE) ||
-        class_for(t->cell.size) < SL_LENT_MIN_SHIFT)
-        return keep_small(sh, t, e);
-    return keep_chunk(sh, t, e);
+    const struct sl_cell *c = &t->cell;
+    int small =
+        (c->flags & SL_F_INLINE) || class_for(put_bytes(c)) < SL_LENT_MIN_SHIFT;
+    int rc = small ? keep_small(sh, t, e) : keep_chunk(sh, t, e);
+    if (!rc && (c->flags & SL_F_CODED)) {
+        e->codec = SL_CODEC_LZ4;
+        extent_set_stored(e, c->coded);
+    }
+    return rc;
 }
 
 /* Larger chunks are lent only for the put that asks for them: kept in idle slots
@@ -221,7 +243,7 @@ static int put_append(struct shard *sh, const struct sl_task *t, struct blob *b)
     struct arena *a = sh->store->config.arena;
     struct extent *e = b->n ? &b->ext[b->n - 1u] : NULL;
     uint64_t at, len;
-    if (!e || (c->flags & SL_F_REPLACE) || c->offset != e->off + e->len ||
+    if (!e || (c->flags & COPIES_NEVER) || c->offset != e->off + e->len ||
         c->size > APPEND_BYTES || e->len + c->size > UNIT_BYTES ||
         e->target != TARGET_PINNED || e->codec || chunk_refs(a, e->loc) != 1u)
         return 0;
@@ -258,7 +280,7 @@ void put_done(struct shard *sh, struct sl_task *t, struct blob *b,
                version, now_ns);
     t->result.v[0] = b->size;
     t->result.v[1] = b->version;
-    t->result.v[2] = c->size; /* as they are; the long way knows better */
+    t->result.v[2] = put_bytes(c); /* as they are; the long way knows better */
     t->result.v[3] = 0;
     t->has_result = 1;
 }

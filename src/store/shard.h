@@ -440,6 +440,8 @@ static inline uint32_t extent_summed(const struct extent *e)
 {
     return e->codec ? (uint32_t)e->stored : (uint32_t)e->len;
 }
+/** The checksum of an extent's bytes, as they are stored. */
+uint64_t unit_sum(const uint8_t *bytes, size_t n);
 struct unit_io {
     struct tier_io io;
     struct shard *sh;
@@ -483,6 +485,11 @@ int store_score(struct sl_task *t, void *container);
 /* ---- put.c ---- */
 int store_put(struct sl_task *t, void *container);
 uint8_t class_for(uint64_t bytes); /* smallest class, 6..20 */
+/** Bytes that a put brings, coded or plain. */
+static inline uint64_t put_bytes(const struct sl_cell *c)
+{
+    return c->flags & SL_F_CODED ? c->coded : c->size;
+}
 void put_done(struct shard *sh, struct sl_task *t, struct blob *b,
               uint64_t version, uint64_t now_ns);
 /** The producer of an adopted chunk gets the replaced one, or another of that

@@ -2,6 +2,7 @@
 #include "store/update.h"
 
 #include "base/clock.h"
+#include "codec/codec.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -235,6 +236,7 @@ static int adopt_list(struct update *u)
     }
     if (rc && t->side)
         drop_list(u->sh, t, u->n_list);
+    u->listed = 1;
     return rc;
 }
 
@@ -255,7 +257,39 @@ static int adopt_source(struct update *u)
     u->source = c->chunk;
     u->source_klass = (uint8_t)klass;
     u->t->value = 0;
-    return c->size > (UINT64_C(1) << klass) ? SL_EPROTO : 0;
+    return put_bytes(c) > (UINT64_C(1) << klass) ? SL_EPROTO : 0;
+}
+
+static int sticks_out(const struct update *u)
+{
+    const struct blob *b = u->b;
+    if (u->replace)
+        return 0;
+    uint32_t i = blob_seek(b, u->lo), k = blob_seek(b, u->hi);
+    return (i < b->n && b->ext[i].off < u->lo) ||
+           (k < b->n && b->ext[k].off < u->hi);
+}
+
+/* A coded payload that cannot become a unit as it is becomes plain, in a chunk
+ * of ours. What does not decode is refused here. */
+static int take_coded(struct update *u)
+{
+    const struct sl_cell *c = &u->t->cell;
+    uint8_t *arena = shard_arena(u->sh);
+    uint64_t at;
+    if (u->persist && !sticks_out(u)) {
+        u->as_is = 1;
+        return 0;
+    }
+    if (chunk_alloc(u->sh->env.cache,
+                    class_for(c->size < TIER_BLOCK ? TIER_BLOCK : c->size),
+                    &at))
+        return SL_ENOMEM;
+    u->list[u->n_list++] = at;
+    u->listed = 1;
+    int rc = codec_decode(SL_CODEC_LZ4, arena + u->source, c->coded, arena + at,
+                          c->size);
+    return rc == SL_ECORRUPT ? SL_EBLOCK : rc;
 }
 
 static int start(struct update *u)
@@ -265,6 +299,8 @@ static int start(struct update *u)
     u->now_ns = clock_stamp_ns();
     if (u->t) /* first: behind it the end sees to the chunks */
         rc = adopt_source(u);
+    if (!rc && u->t && (u->t->cell.flags & SL_F_CODED))
+        rc = take_coded(u);
     /* Of a put the extents at both ends, every listed chunk, and the new bytes
      * in front of the last extent. */
     uint64_t cap = u->t ? u->t->cell.size / SL_CHUNK_MAX + 4u : MOVE_PIECES;

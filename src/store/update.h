@@ -54,6 +54,8 @@ struct update {
     uint8_t source_klass;
     uint64_t list[SL_LIST_MAX]; /* chunks of a listed put, ours until placed */
     uint32_t n_list;
+    uint8_t listed; /* the put's bytes are in `list` */
+    uint8_t as_is;  /* they are a coded block that becomes the unit */
     struct piece *piece;
     uint32_t n;
     uint32_t pending;
