@@ -10,6 +10,7 @@
 #include "cli.h"
 #include "opt.h"
 #include "out.h"
+#include "sluice/device/lz4_blob.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@
 #include <unistd.h>
 
 static const char help[] =
-    "Usage: sluice bench [OPTION]... rtt|tasks|put|get|all|codec\n"
+    "Usage: sluice bench [OPTION]... rtt|tasks|put|get|lz4|all|codec\n"
     "       sluice bench durable --data DIR [--ms N] [--json]\n"
     "       sluice bench file [OPTION]...\n"
     "       sluice bench pages [OPTION]... [FILE]...\n"
@@ -33,6 +34,9 @@ static const char help[] =
     "  put    blobs from kernels, one warp each, new ones and overwrites;\n"
     "         limit: the device's own stores of such pages to pinned memory\n"
     "  get    the same blobs in random order; limit: its loads\n"
+    "  lz4    puts and gets whose pages cross the link as LZ4 blocks, of data\n"
+    "         that shrinks to about a half and a third; GB/s of plain bytes;\n"
+    "         limit: the link's, times the ratio (3 at most). Not in all\n"
     "  codec  ratio and speed of each codec on one CPU, and the dynamic "
     "choice\n"
     "         beside the best; no device, takes --json alone\n"
@@ -268,12 +272,15 @@ static int measure(struct bench *b, const char *what)
         rc = bench_tasks(b);
     if (!rc && (put || get))
         rc = bench_blobs(b, put, get);
+    if (!rc && !strcmp(what, "lz4"))
+        rc = bench_lz4(b);
     return rc;
 }
 
 static int is_known(const char *what)
 {
-    static const char *const known[] = {"rtt", "tasks", "put", "get", "all"};
+    static const char *const known[] = {"rtt", "tasks", "put",
+                                        "get", "lz4",   "all"};
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (!strcmp(what, known[i]))
             return 1;
@@ -289,6 +296,8 @@ static int run(struct bench *b, const char *what)
         return out_usage("unknown measurement '%s'", what);
     if (b->size % 16)
         return out_usage("option '--size': not a multiple of 16");
+    if (!strcmp(what, "lz4") && b->size > SL_LZ4_SMALL)
+        return out_usage("option '--size': more than 4096 is not coded");
     b->figures = json_array();
     rc = measure(b, what);
     if (b->stream)

@@ -94,5 +94,7 @@ int bench_rtt(struct bench *b);
 int bench_tasks(struct bench *b);
 /** Puts always run, as gets need them; each is reported when asked. */
 int bench_blobs(struct bench *b, int put, int get);
+/** Puts and gets that cross the link as LZ4 blocks; sizes to SL_LZ4_SMALL. */
+int bench_lz4(struct bench *b);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "out.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Round trips of rtt; about a tenth of a second on a GPU. */
@@ -125,8 +126,9 @@ struct blobs {
     struct bench_blob_args args;
     struct bench_grid grid;
     uint32_t *order;
-    sl_devptr pages; /* source of puts */
-    sl_devptr back;  /* destination of gets, one page a warp */
+    sl_devptr pages;  /* source of puts */
+    sl_devptr back;   /* destination of gets, one page a warp */
+    const char *fill; /* kernel that makes pages and names */
 };
 
 /* Each blob once, in random order; the operations go round it. Fisher-Yates
@@ -228,8 +230,7 @@ static int prepare(struct bench *b, struct blobs *x)
     if (!rc)
         rc = bench_alloc(b, sizeof(struct bench_state), &a->state_at);
     a->pages_at = x->pages;
-    return rc ? rc
-              : bench_kernel(b, "k_bench_fill", x->grid, a, sizeof(*a), NULL);
+    return rc ? rc : bench_kernel(b, x->fill, x->grid, a, sizeof(*a), NULL);
 }
 
 static void cleanup(struct bench *b, struct blobs *x)
@@ -245,7 +246,8 @@ static void cleanup(struct bench *b, struct blobs *x)
 
 int bench_blobs(struct bench *b, int put, int get)
 {
-    struct blobs x = {.grid = bench_grid_of(b, warps(b, BLOB_WARPS))};
+    struct blobs x = {.grid = bench_grid_of(b, warps(b, BLOB_WARPS)),
+                      .fill = "k_bench_fill"};
     uint64_t asked = b->ops, chunks;
     int rc;
     if (!b->blobs)
@@ -263,4 +265,110 @@ int bench_blobs(struct bench *b, int put, int get)
     cleanup(b, &x);
     b->ops = asked;
     return bench_close(b, rc);
+}
+
+/* ---- blobs that cross the link coded ---- */
+
+/* Blobs whose coded bytes are counted. */
+#define RATIO_BLOBS 256u
+/* More than this the bar does not ask for (LIMITS.md, P7). */
+#define RATIO_MOST 3.0
+
+struct lz4_data {
+    const char *ratio, *put, *get; /* names of the figures */
+    uint64_t fresh;
+};
+
+static int ratio_of(struct bench *b, const struct blobs *x, double *ratio)
+{
+    uint64_t n = b->blobs < RATIO_BLOBS ? b->blobs : RATIO_BLOBS, stored = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        struct sl_stat s;
+        char name[BENCH_NAME_LEN + 1u];
+        snprintf(name, sizeof(name), "blob-%08x", (unsigned)i);
+        int rc = sl_stat(b->rt, x->args.tag, name, &s);
+        if (rc)
+            return out_fail("%s: %s", name, sl_strerror(rc));
+        stored += s.stored;
+    }
+    *ratio = (double)(n * b->size) / (double)stored;
+    return 0;
+}
+
+/* Pages a second become bytes a second, plain ones; what the link moves in the
+ * same run counts as often as the pages shrink. */
+static void lz4_report(struct bench *b, struct bench_figure *f, double link,
+                       double ratio)
+{
+    double page = (double)b->size / 1e3; /* M/s to GB/s */
+    f->unit = "GB/s";
+    f->value *= page;
+    f->limit = link * page * (ratio < RATIO_MOST ? ratio : RATIO_MOST);
+    bench_report(b, f);
+}
+
+static int lz4_turns(struct bench *b, struct blobs *x, const struct lz4_data *d)
+{
+    struct bench_figure f = {.what = d->ratio, .unit = "x"}, put = f, get = f;
+    double puts = 0.0, gets = 0.0;
+    int rc = bench_limit_pages(b, 1, x->grid, &puts);
+    if (!rc)
+        rc = bench_limit_pages(b, 0, x->grid, &gets);
+    if (!rc)
+        rc = shuffle(b, x, b->blobs, 1); /* new ones, not reported */
+    if (!rc)
+        rc = turn(b, x, "k_bench_put_lz4", b->blobs, &put);
+    if (!rc)
+        rc = shuffle(b, x, b->ops, 2);
+    if (!rc)
+        rc = turn(b, x, "k_bench_put_lz4", b->ops, &put);
+    if (!rc)
+        rc = ratio_of(b, x, &f.value);
+    x->args.pages_at = x->back;
+    if (!rc)
+        rc = turn(b, x, "k_bench_get_lz4", b->ops, &get);
+    if (rc)
+        return rc;
+    put.what = d->put;
+    get.what = d->get;
+    f.limit = RATIO_MOST;
+    bench_report(b, &f);
+    lz4_report(b, &put, puts, f.value);
+    lz4_report(b, &get, gets, f.value);
+    return 0;
+}
+
+static int lz4_with(struct bench *b, const struct lz4_data *d)
+{
+    uint64_t block = b->host ? HOST_WARPS : BENCH_LZ4_WARPS;
+    uint64_t n = (warps(b, BLOB_WARPS) + block - 1) / block;
+    struct blobs x = {.grid = {(uint32_t)n, (uint32_t)(32 * block)},
+                      .fill = "k_bench_text",
+                      .args = {.fresh = d->fresh}};
+    int rc = bench_open(b, b->workers, bench_warps_of(&x.grid),
+                        b->blobs << sl_class_of(b->size), b->size);
+    if (!rc)
+        rc = prepare(b, &x);
+    if (!rc)
+        rc = lz4_turns(b, &x, d);
+    cleanup(b, &x);
+    return bench_close(b, rc);
+}
+
+int bench_lz4(struct bench *b)
+{
+    static const struct lz4_data data[] = {
+        {"lz4_ratio_2", "put_lz4_2", "get_lz4_2", 92},
+        {"lz4_ratio_3", "put_lz4_3", "get_lz4_3", 44}};
+    uint64_t blobs = b->blobs, ops = b->ops;
+    int rc = 0;
+    if (!blobs)
+        b->blobs = b->host ? UINT64_C(1) << 12 : UINT64_C(1) << 18;
+    if (!ops)
+        b->ops = b->blobs;
+    for (size_t i = 0; i < sizeof(data) / sizeof(data[0]) && !rc; i++)
+        rc = lz4_with(b, &data[i]);
+    b->blobs = blobs;
+    b->ops = ops;
+    return rc;
 }

@@ -15,7 +15,8 @@
     X(k_check_abandon)                                                         \
     X(k_check_whole)                                                           \
     X(k_check_lz4)                                                             \
-    X(k_check_lz4_large)
+    X(k_check_lz4_large)                                                       \
+    X(k_check_lz4_blob)
 
 #define KERNEL_DECLARE(name) void name(const void *arg);
 KERNEL_LIST(KERNEL_DECLARE)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gpu/kernels/bench.h"
 
+#include "sluice/device/lz4_blob.h"
+
 #define BENCH_CLOCK(at)                                                        \
     kernel_clock_read(&((struct bench_state *)(uintptr_t)arg.state_at)->clock, \
                       at)
@@ -130,6 +132,66 @@ SL_KERNEL(k_bench_get, struct bench_blob_args)
             sl_get_warp(&arg.dev, bench_key(&arg, blob), 0, page, arg.size);
         if (rc == 0)
             rc = bench_check(&arg, page, blob);
+        slp_syncwarp(slp_lanes()); /* read before the next get writes */
+        bench_note(&arg, i, rc, began);
+    }
+    BENCH_CLOCK(1);
+}
+
+/* ---- blobs that cross the link coded ---- */
+
+struct bench_lz4 {
+    struct sl_lz4_blob warp[BENCH_LZ4_WARPS];
+};
+
+SL_KERNEL(k_bench_text, struct bench_blob_args)
+{
+    uint64_t words = arg.size / 8u;
+    for (uint64_t b = bench_warp(); b < arg.blobs; b += bench_warps()) {
+        uint64_t *page = (uint64_t *)(uintptr_t)(arg.pages_at + b * arg.size);
+        for (uint64_t i = slp_lane(); i < words; i += 32u)
+            page[i] = bench_text(b, i, arg.fresh);
+        if (slp_lane() == 0)
+            bench_name((char *)(uintptr_t)arg.names_at + b * BENCH_NAME_STRIDE,
+                       b);
+    }
+}
+
+SL_KERNEL(k_bench_put_lz4, struct bench_blob_args)
+{
+    SL_SHARED(struct bench_lz4, ws);
+    const uint32_t *order = (const uint32_t *)(uintptr_t)arg.order_at;
+    struct sl_how how = sl_how_default();
+    how.flags = SL_F_REPLACE;
+    BENCH_CLOCK(0);
+    for (uint64_t i = bench_warp(); i < arg.ops; i += bench_warps()) {
+        uint32_t blob = order[i];
+        const uint8_t *page =
+            (const uint8_t *)(uintptr_t)(arg.pages_at + blob * arg.size);
+        uint64_t began = slp_ticks();
+        int rc = sl_put_lz4_warp(&arg.dev, &ws->warp[slp_thread() / 32u],
+                                 bench_key(&arg, blob), 0, page, arg.size, how);
+        bench_note(&arg, i, rc, began);
+    }
+    BENCH_CLOCK(1);
+}
+
+SL_KERNEL(k_bench_get_lz4, struct bench_blob_args)
+{
+    SL_SHARED(struct bench_lz4, ws);
+    const uint32_t *order = (const uint32_t *)(uintptr_t)arg.order_at;
+    uint64_t last = arg.size / 8u - 1u;
+    uint64_t *page =
+        (uint64_t *)(uintptr_t)(arg.pages_at + bench_warp() * arg.size);
+    BENCH_CLOCK(0);
+    for (uint64_t i = bench_warp(); i < arg.ops; i += bench_warps()) {
+        uint32_t blob = order[i];
+        uint64_t began = slp_ticks();
+        int rc = sl_get_lz4_warp(&arg.dev, &ws->warp[slp_thread() / 32u],
+                                 bench_key(&arg, blob), 0, page, arg.size);
+        if (rc == 0 && (page[0] != bench_text(blob, 0, arg.fresh) ||
+                        page[last] != bench_text(blob, last, arg.fresh)))
+            rc = SL_ECHECKSUM;
         slp_syncwarp(slp_lanes()); /* read before the next get writes */
         bench_note(&arg, i, rc, began);
     }

@@ -48,13 +48,28 @@ struct bench_blob_args {
     uint64_t took_at;  /* uint64_t, ops, in ticks */
     uint64_t state_at; /* struct bench_state */
     uint64_t blobs, ops;
-    uint64_t size; /* bytes of a blob, a multiple of 16 */
+    uint64_t size;  /* bytes of a blob, a multiple of 16 */
+    uint64_t fresh; /* k_bench_text, _get_lz4: of 256 phrases so many are new */
 };
+
+/** Warps of a block of k_bench_put_lz4 and k_bench_get_lz4, which are as
+ *  k_bench_put and k_bench_get but code on the device; size <= SL_LZ4_SMALL. */
+#define BENCH_LZ4_WARPS 4u
 
 /** What word `i` of a blob holds. */
 SL_BOTH uint64_t bench_word(uint64_t blob, uint64_t i)
 {
     return sl_mix64((blob << 32) ^ i ^ UINT64_C(0x9e3779b97f4a7c15));
+}
+
+/** The same of text: phrases of two words, few of which return often. */
+SL_BOTH uint64_t bench_text(uint64_t blob, uint64_t i, uint64_t fresh)
+{
+    uint64_t h = bench_word(blob, i / 2u);
+    uint64_t phrase = (h & 255u) < fresh ? h : h >> 61;
+    uint64_t letters = sl_mix64(phrase * 2u + (i & 1u));
+    return (letters & UINT64_C(0x0f0f0f0f0f0f0f0f)) +
+           UINT64_C(0x6161616161616161);
 }
 
 /* A descriptor of the bare ring: 64 bytes, its last word says whose it is. */

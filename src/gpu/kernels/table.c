@@ -14,6 +14,9 @@
     X(k_bench_fill)                                                            \
     X(k_bench_put)                                                             \
     X(k_bench_get)                                                             \
+    X(k_bench_text)                                                            \
+    X(k_bench_put_lz4)                                                         \
+    X(k_bench_get_lz4)                                                         \
     X(k_bench_ring)                                                            \
     X(k_lz4_pack)                                                              \
     X(k_lz4_pack_fast)                                                         \
