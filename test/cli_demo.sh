@@ -12,32 +12,8 @@ command -v jq >/dev/null || {
     echo "skip - no jq to look at the JSON"
     exit 77
 }
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-err=$tmp/stderr
-out=$tmp/stdout
+. "$(dirname "$0")/cli_lib.bash"
 in=$tmp/input
-
-ok() {
-    echo "ok - $1"
-}
-
-die() {
-    echo "not ok - $1"
-    echo "  standard error was:"
-    sed 's/^/  | /' "$err"
-    exit 1
-}
-
-fails() {
-    local code=$1 text=$2 what=$3 rc=0
-    shift 3
-    "$@" >"$out" 2>"$err" </dev/null || rc=$?
-    [ "$rc" -eq "$code" ] || die "$what: exit code $rc, expected $code"
-    [ "$(wc -l <"$err")" -eq 1 ] || die "$what: not one line"
-    grep -qF -- "$text" "$err" || die "$what: the line lacks '$text'"
-    ok "$what"
-}
 
 # demo WHAT BLOBS OPTION...: all blobs are verified.
 demo() {

@@ -21,7 +21,7 @@ for file in "$tree"/bin/*; do
 done
 cp -L "$tree/lib/libsluice.so.0" "$out/lib/"
 ln -s libsluice.so.0 "$out/lib/libsluice.so"
-find test -name '*.sh' -exec cp {} "$out/share/test/" \;
+find test \( -name '*.sh' -o -name '*.bash' \) -exec cp {} "$out/share/test/" \;
 cp LICENSE* NOTICE* "$out/share/" 2>/dev/null || true
 
 # ldd lists the closure, so one pass is enough.
