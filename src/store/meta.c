@@ -183,7 +183,11 @@ static int put_tag(struct meta *m, const struct meta_change *c)
     size_t n = meta_tag_encode(&c->blob, record);
     int rc = tag_set_add(&m->tags, c->blob.tag);
 
-    return rc ? rc : put_bytes(m, LOG_PUT_TAG, record, n);
+    if (!rc)
+        rc = put_bytes(m, LOG_PUT_TAG, record, n);
+    if (rc && !c->had_tag)
+        tag_set_remove(&m->tags, c->blob.tag);
+    return rc;
 }
 
 static int append(struct meta *m, const struct meta_change *c)
@@ -208,8 +212,10 @@ static int append(struct meta *m, const struct meta_change *c)
                   : put_bytes(m, LOG_DEL_BLOB, key,
                               meta_key(b->tag, b->name, b->name_len, key));
     case META_DEL_TAG:
-        tag_set_remove(&m->tags, b->tag);
-        return put_bytes(m, LOG_DEL_TAG, key, meta_key(b->tag, NULL, 0, key));
+        rc = put_bytes(m, LOG_DEL_TAG, key, meta_key(b->tag, NULL, 0, key));
+        if (!rc)
+            tag_set_remove(&m->tags, b->tag);
+        return rc;
     case META_FLUSH:
         return SL_OK;
     }
@@ -247,7 +253,6 @@ static int group_sync(struct meta *m)
     for (unsigned i = 0; i < m->n; i++) {
         const struct meta_change *c = m->group[i];
         named |= names_units(c) && !c->n_carried && !c->code;
-        m->carried |= c->n_carried != 0;
         sync |= c->sync && !c->code;
     }
     m->unsynced |= named;
@@ -255,22 +260,33 @@ static int group_sync(struct meta *m)
         return SL_OK;
     if (m->unsynced)
         rc = sync_data(m);
-    return rc ? rc : log_sync(&m->log);
+    if (rc)
+        return rc;
+    rc = log_sync(&m->log);
+    /* Frames of groups before may be lost with it, which no later sync tells:
+     * the log goes to LMDB from memory, and begins anew. */
+    if (rc)
+        m->stuck = rc;
+    return rc;
 }
 
 static int group_try(struct meta *m)
 {
     struct log_place before = log_here(&m->log);
-    int rc, landed;
+    int rc, landed, carried = 0;
 
-    for (unsigned i = 0; i < m->n; i++)
-        if (m->group[i]->n_carried)
-            m->config.land(m->config.user, m->group[i]);
+    for (unsigned i = 0; i < m->n; i++) {
+        if (!m->group[i]->n_carried)
+            continue;
+        m->config.land(m->config.user, m->group[i]);
+        carried = 1;
+    }
     group_append(m);
     rc = log_write(&m->log);
     if (!rc)
         rc = group_sync(m);
     landed = m->config.landed ? m->config.landed(m->config.user) : SL_OK;
+    m->carried |= carried; /* a sync above was before they had landed */
     rc = rc ? rc : landed;
     if (!rc)
         return SL_OK;
@@ -295,9 +311,12 @@ static int group_log(struct meta *m)
      * higher one, which is as good. Release; partner: meta_last. */
     __atomic_store_n(&m->last, m->last + m->n, __ATOMIC_RELEASE);
     rc = group_try(m);
-    /* A commit frees the part of the file that is there. */
-    if (rc == SL_ENOSPC && before && !commit(m, NULL))
+    /* A commit frees the part of the file that is there. It settles the numbers
+     * so far, so what comes into the log now needs one above. */
+    if (rc == SL_ENOSPC && before && !commit(m, NULL)) {
+        __atomic_store_n(&m->last, m->last + 1u, __ATOMIC_RELEASE);
         rc = group_try(m);
+    }
     return rc;
 }
 
