@@ -2,6 +2,9 @@
 /* Players: made, let loose, looked at. */
 #include "model.h"
 
+const char *const model_kinds[MODEL_KINDS] = {"pinned", "ram", "hbm", "file",
+                                              "fault"};
+
 void model_fail(struct model_player *p, const char *format, ...)
 {
     va_list ap;
@@ -42,6 +45,8 @@ void model_create(struct model_world *w, struct model_player *p, uint64_t seed)
         p[i].shared_buf = malloc(w->blob_max);
         assert_non_null(p[i].buf);
         assert_non_null(p[i].shared_buf);
+        for (unsigned k = 0; k < MODEL_NAMES; k++)
+            p[i].name[k] = (uint8_t)k;
         for (unsigned k = 0; k < MODEL_BLOBS; k++) {
             p[i].blob[k].bytes = calloc(1, w->blob_max);
             assert_non_null(p[i].blob[k].bytes);

@@ -27,8 +27,18 @@
 #define MODEL_PLAYERS 4u
 #define MODEL_BLOBS 10u /* of a player, in two tags */
 #define MODEL_TAGS 2u
+#define MODEL_TAG_NAME 80u
+#define MODEL_NAMES 3u /* of a player's tags: one of them is free */
 #define MODEL_SHARED 9u
 #define MODEL_PARTS 4u
+
+/** The ways of a call. */
+enum model_way { WAY_HOST, WAY_FUTURE, WAY_THREAD, WAY_WARP };
+#define MODEL_WAYS 4u
+
+/** Kinds of targets, as sl_stat names them. */
+#define MODEL_KINDS 5u
+extern const char *const model_kinds[MODEL_KINDS];
 
 struct model_world {
     struct sl_runtime *rt;
@@ -59,13 +69,17 @@ struct model_player {
     int reopened;           /* look at everything first */
     uint64_t tag[MODEL_TAGS];
     uint8_t tag_there[MODEL_TAGS];
+    uint8_t name[MODEL_NAMES]; /* which name each tag has; last: the free one */
     struct model_blob blob[MODEL_BLOBS];
     uint8_t *buf, *shared_buf; /* blob_max bytes */
     /* What it did. */
     uint64_t made, puts, gets, no_space, shared_gets, busy, flushes;
     uint64_t coded_puts, scores, lists, twice; /* names listed twice */
-    uint32_t coded_seen; /* bits of codecs that made a put smaller */
-    char why[200];       /* "": all is well */
+    uint64_t renames, tag_renames, refused;    /* names that were in use */
+    uint64_t ways[MODEL_WAYS], levels[3];      /* of puts */
+    uint64_t codec[SL_CODECS];  /* puts that it made smaller; 0: dynamic */
+    uint64_t tier[MODEL_KINDS]; /* blobs that a stat saw there */
+    char why[200];              /* "": all is well */
 };
 
 /** Makes players and their model; no thread yet. */
@@ -94,14 +108,19 @@ uint64_t model_size(struct model_player *p);
 /** Names of what a player has; two of its ten blobs are in the second tag. */
 void model_blob_name(unsigned blob, char *name, size_t n);
 unsigned model_tag_of(unsigned blob);
-void model_tag_name(const struct model_player *p, unsigned t, char name[32]);
+void model_tag_name(const struct model_player *p, unsigned t,
+                    char name[MODEL_TAG_NAME]);
+/** A step on the player's tag: made, deleted, renamed, counted, listed. */
+void model_step_tag(struct model_player *p, unsigned t);
+/** Bytes and blobs of the tag, and whose its names are. */
+void model_check_tag(struct model_player *p, unsigned t);
+/** The blob is absent from now on. */
+void model_forget(struct model_blob *b, uint64_t blob_max);
 /** A codec for a put of so many bytes: none mostly, a slow one rarely. */
 uint8_t model_codec(struct model_player *p, uint64_t bytes);
 /** Bytes that codecs make smaller, or do not, or in part. */
 void model_fill(struct model_player *p, uint8_t *to, uint64_t n);
 
-/** The ways of a call. */
-enum model_way { WAY_HOST, WAY_FUTURE, WAY_THREAD, WAY_WARP };
 struct model_call {
     enum model_way way;
     uint64_t tag;

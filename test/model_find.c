@@ -53,12 +53,12 @@ static int matched(void *user, const struct sl_match *m)
 /* The blobs of one tag whose number is at most `last`, one digit. */
 static int by_query(struct listing *l, unsigned last, uint32_t want)
 {
-    char tag[32], blob[32];
+    char name[MODEL_TAG_NAME], tag[MODEL_TAG_NAME + 2u], blob[32];
     struct sl_query q = {.size = sizeof(q), .tag = tag, .blob = blob};
     uint64_t total = 0;
     unsigned n = (unsigned)__builtin_popcount(want);
-    model_tag_name(l->p, l->tag, blob);
-    snprintf(tag, sizeof(tag), "^%.24s$", blob);
+    model_tag_name(l->p, l->tag, name);
+    snprintf(tag, sizeof(tag), "^%s$", name);
     snprintf(blob, sizeof(blob), "^0*[0-%u]$", last);
     q.limit = model_pick(l->p, 3);
     int rc = sl_query(l->p->world->rt, &q, matched, l, &total);

@@ -25,7 +25,7 @@ static struct model_call call_of(struct model_player *p, unsigned i,
     return c;
 }
 
-static void forget(struct model_blob *b, uint64_t blob_max)
+void model_forget(struct model_blob *b, uint64_t blob_max)
 {
     memset(b->bytes, 0, b->size < blob_max ? b->size : blob_max);
     b->there = 0;
@@ -85,7 +85,7 @@ static void apply_put(struct model_player *p, struct model_blob *b,
 {
     if (c->opts.flags & SL_F_REPLACE) {
         struct model_blob was = *b;
-        forget(b, p->world->blob_max);
+        model_forget(b, p->world->blob_max);
         b->level = was.level;
         b->score = was.score;
         b->score_known = was.score_known;
@@ -115,8 +115,10 @@ static void step_put(struct model_player *p, unsigned i)
         c.opts.result = &made;
     int rc = model_put(p, &c);
     p->puts++;
+    p->ways[c.way] += !rc;
+    p->levels[c.opts.persist] += !rc;
     if (!rc && c.opts.result && made.v[2] < c.size)
-        p->coded_seen |= 1u << (c.opts.codec & SL_CODEC_ID_MASK);
+        p->codec[c.opts.codec & SL_CODEC_ID_MASK]++;
     if (!p->tag_there[model_tag_of(i)]) {
         if (rc != SL_ENOTAG)
             model_fail(p, "put into a deleted tag: %d", rc);
@@ -209,6 +211,12 @@ static void step_size(struct model_player *p, unsigned i)
                    (unsigned long long)p->blob[i].size);
 }
 
+static void count_tier(struct model_player *p, const char *kind)
+{
+    for (unsigned k = 0; k < MODEL_KINDS; k++)
+        p->tier[k] += strcmp(kind, model_kinds[k]) == 0;
+}
+
 static void step_stat(struct model_player *p, unsigned i)
 {
     struct model_blob *b = &p->blob[i];
@@ -219,8 +227,10 @@ static void step_stat(struct model_player *p, unsigned i)
     int want = absent(p, i), rc = sl_stat(p->world->rt, c.tag, name, &s);
     if (want && rc == want)
         return;
-    for (unsigned k = 0; !rc && k < s.n_tiers && k < 4u; k++)
+    for (unsigned k = 0; !rc && k < s.n_tiers && k < 4u; k++) {
         bytes += s.tier[k].bytes;
+        count_tier(p, s.tier[k].kind);
+    }
     if (rc != want || s.size != b->size || s.persist < b->level ||
         bytes > s.size || s.version < b->version ||
         (b->score_known && s.score != b->score))
@@ -244,7 +254,7 @@ static void step_del(struct model_player *p, unsigned i)
         return;
     if (rc != want)
         model_fail(p, "delete of blob %u: %d, not %d", i, rc, want);
-    forget(&p->blob[i], p->world->blob_max);
+    model_forget(&p->blob[i], p->world->blob_max);
 }
 
 /* ---- score ---- */
@@ -303,86 +313,15 @@ static void step_rename(struct model_player *p, unsigned from)
         model_fail(p, "rename of blob %u to %u: %d", from, to, rc);
     if (rc || from == to)
         return;
-    forget(&p->blob[to], p->world->blob_max);
+    model_forget(&p->blob[to], p->world->blob_max);
     p->blob[from] = p->blob[to];
     p->blob[to] = moved;
     p->blob[from].version = 0;
     p->blob[to].version = 0;
+    p->renames++;
 }
 
-/* ---- tags ---- */
-
-static void check_tag(struct model_player *p, unsigned t)
-{
-    uint64_t bytes = 0, blobs = 0, sum = 0, n = 0;
-    int rc = sl_tag_size(p->world->rt, p->tag[t], &bytes, &blobs);
-    if (!p->tag_there[t]) {
-        if (rc != SL_ENOTAG)
-            model_fail(p, "size of a deleted tag: %d", rc);
-        return;
-    }
-    for (unsigned i = 0; i < MODEL_BLOBS; i++) {
-        if (model_tag_of(i) != t || !p->blob[i].there)
-            continue;
-        n++;
-        sum += p->blob[i].size;
-    }
-    if (rc || bytes != sum || blobs != n)
-        model_fail(p, "tag %u: %d, %llu bytes (%llu), %llu blobs (%llu)", t, rc,
-                   (unsigned long long)bytes, (unsigned long long)sum,
-                   (unsigned long long)blobs, (unsigned long long)n);
-}
-
-void model_tag_name(const struct model_player *p, unsigned t, char name[32])
-{
-    snprintf(name, 32, "own-%u-%u", p->id, t);
-}
-
-static void create_tag(struct model_player *p, unsigned t)
-{
-    char name[32];
-    uint64_t id = 0;
-    model_tag_name(p, t, name);
-    int rc = sl_tag(p->world->rt, name, &id);
-    if (model_allows(p, rc))
-        return;
-    if (rc || (p->tag[t] && id != p->tag[t]))
-        model_fail(p, "create of tag %u: %d", t, rc);
-    p->tag[t] = id;
-    p->tag_there[t] = 1;
-}
-
-static void delete_tag(struct model_player *p, unsigned t)
-{
-    char name[32];
-    uint64_t id = 0;
-    int rc = sl_tag_del(p->world->rt, p->tag[t]);
-    if (model_allows(p, rc))
-        return;
-    if (rc)
-        model_fail(p, "delete of tag %u: %d", t, rc);
-    model_tag_name(p, t, name);
-    rc = sl_tag_find(p->world->rt, name, &id);
-    if (rc != SL_ENOTAG)
-        model_fail(p, "find of deleted tag %u: %d", t, rc);
-    p->tag_there[t] = 0;
-    for (unsigned i = 0; i < MODEL_BLOBS; i++)
-        if (model_tag_of(i) == t)
-            forget(&p->blob[i], p->world->blob_max);
-}
-
-static void step_tag(struct model_player *p, unsigned i)
-{
-    unsigned t = model_tag_of(i);
-    if (!p->tag_there[t])
-        create_tag(p, t);
-    else if (model_pick(p, 8) == 0)
-        delete_tag(p, t);
-    else if (model_pick(p, 2))
-        model_check_list(p, t);
-    else
-        check_tag(p, t);
-}
+/* ---- the rest ---- */
 
 static void step_flush(struct model_player *p)
 {
@@ -414,7 +353,7 @@ void model_step_own(struct model_player *p)
     else if (x < 60)
         step_score(p, i);
     else if (x < 63)
-        step_tag(p, i);
+        model_step_tag(p, model_tag_of(i));
     else
         step_flush(p);
 }
@@ -422,13 +361,7 @@ void model_step_own(struct model_player *p)
 void model_look(struct model_player *p)
 {
     for (unsigned t = 0; t < MODEL_TAGS; t++) {
-        char name[32];
-        uint64_t id = 0;
-        model_tag_name(p, t, name);
-        int rc = sl_tag_find(p->world->rt, name, &id);
-        if (rc != (p->tag_there[t] ? 0 : SL_ENOTAG))
-            model_fail(p, "tag %u after a restart: %d", t, rc);
-        check_tag(p, t);
+        model_check_tag(p, t);
         model_check_list(p, t);
     }
     for (unsigned i = 0; i < MODEL_BLOBS && !p->why[0]; i++) {
