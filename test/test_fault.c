@@ -1,92 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Each fault of a target and of the metadata, at each step of each operation:
  * an error to the caller, nothing lost that was acknowledged, nothing leaked,
- * and all works again afterwards. Every tier that the store opens is wrapped,
- * and so is the way to the metadata (--wrap). */
-#include "fault_tiers.h"
+ * and all works again afterwards. */
+#include "fault_kinds.h"
 #include "space_check.h"
 #include "store_help.h"
-
-#include "store/meta.h"
-
-/* ---- what fails ---- */
-
-void __real_meta_submit(struct meta *m, struct meta_change *c);
-void __wrap_meta_submit(struct meta *m, struct meta_change *c);
-
-/* Changes of the metadata until one fails, 0: none does. Atomic. */
-static uint64_t meta_left;
-static uint64_t meta_seen; /* atomic */
-static int meta_code;
-
-void __wrap_meta_submit(struct meta *m, struct meta_change *c)
-{
-    uint64_t left = __atomic_load_n(&meta_left, __ATOMIC_ACQUIRE);
-    __atomic_fetch_add(&meta_seen, 1u, __ATOMIC_RELAXED);
-    while (left &&
-           !__atomic_compare_exchange_n(&meta_left, &left, left - 1u, 0,
-                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-        ;
-    if (left == 1u)
-        c->done(c, meta_code);
-    else
-        __real_meta_submit(m, c);
-}
-
-enum fault_kind { K_ERROR, K_FULL, K_TORN, K_LOST, K_HALF, K_META, KINDS };
-static const char *const kind_names[KINDS] = {"error", "full", "torn",
-                                              "lost",  "half", "metadata"};
-
-struct fault {
-    enum fault_kind kind;
-    enum fault_op op;
-    uint64_t nth;
-    uint64_t seen; /* before */
-};
-
-static int lies(enum fault_kind k)
-{
-    return k == K_LOST || k == K_HALF;
-}
-
-static uint64_t seen(const struct fault *f)
-{
-    uint64_t n = 0;
-    if (f->kind == K_META)
-        return __atomic_load_n(&meta_seen, __ATOMIC_ACQUIRE);
-    for (uint32_t i = 0; i < n_tiers; i++)
-        n += fault_seen(tiers[i], f->op);
-    return n;
-}
-
-/* One tier at a time: where there are two, the n-th of each. */
-static void arm(struct fault *f)
-{
-    static const struct fault_rule rules[KINDS] = {
-        [K_ERROR] = {.times = 1, .code = SL_EIO},
-        [K_FULL] = {.times = 1, .code = SL_ENOSPC},
-        [K_TORN] = {.times = 1, .code = SL_EIO, .torn = 5000},
-        [K_LOST] = {.times = 1},
-        [K_HALF] = {.times = 1, .torn = 100},
-    };
-    f->seen = seen(f);
-    if (f->kind == K_META) {
-        meta_code = SL_EIO;
-        __atomic_store_n(&meta_left, f->nth, __ATOMIC_RELEASE);
-        return;
-    }
-    for (uint32_t i = 0; i < n_tiers; i++) {
-        struct fault_rule r = rules[f->kind];
-        r.nth = f->nth;
-        fault_arm(tiers[i], f->op, r);
-    }
-}
-
-static void disarm(void)
-{
-    __atomic_store_n(&meta_left, 0u, __ATOMIC_RELEASE);
-    tiers_disarm();
-}
 
 /* ---- the store, and what it must hold ---- */
 
@@ -349,11 +267,11 @@ static int try_one(struct rig *r, const struct op *o, struct fault *f)
 {
     make_base(r);
     arm(f);
-    int rc = run_op(r, o), struck = seen(f) - f->seen >= f->nth;
+    int rc = run_op(r, o), hit = struck(f);
     disarm();
     r->n++;
-    r->struck += struck ? 1u : 0u;
-    if (struck)
+    r->struck += hit ? 1u : 0u;
+    if (hit)
         check_code(o, f, rc);
     else
         assert_int_equal(rc, 0);
@@ -367,7 +285,7 @@ static int try_one(struct rig *r, const struct op *o, struct fault *f)
     assert_int_equal(sl_tag(r->rt, "t", &r->tag), 0);
     check_all(r, lies(f->kind));
     clear_base(r);
-    return struck;
+    return hit;
 }
 
 static void sweep(struct rig *r, const struct op *o, enum fault_kind kind,

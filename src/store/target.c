@@ -124,6 +124,8 @@ static int open_entry(struct store *s, int at, const struct target_spec *spec,
     if (!rc)
         rc = own_file(t, fresh);
     if (rc) {
+        if (t->tier && fresh && spec->made)
+            (void)unlink(spec->path); /* it was empty or absent */
         close_entry(t);
         memset(&t->spec, 0, sizeof(t->spec));
         return rc;
