@@ -20,7 +20,7 @@ static uint32_t n_tiers;
 /* Operations of each before tiers_mark, and of those that closed since. */
 static uint64_t tiers_before[TIERS_MAX][FAULT_OPS], tiers_gone[FAULT_OPS];
 static struct fault_rule tiers_rule[FAULT_OPS]; /* of what is opened, too */
-static void (*tiers_close)(struct tier *t); /* the fault tier's */
+static void (*tiers_close)(struct tier *t);     /* the fault tier's */
 
 static uint64_t tiers_more(uint32_t i, int op)
 {

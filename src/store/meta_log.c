@@ -246,7 +246,7 @@ static size_t frame_bytes(const struct meta_log *l, const uint8_t *p)
 
     if (memcmp(p, magic, sizeof magic) != 0 || bytes > LOG_PAYLOAD_MAX ||
         get_le(p + 8, 8) != l->generation || get_le(p + 16, 8) != l->n ||
-        p[24] > LOG_CARRY_BLOB || (p[24] == LOG_BEGIN) != (l->n == 0))
+        (p[24] == LOG_BEGIN) != (l->n == 0))
         return 0;
     return LOG_HEAD + (size_t)bytes + LOG_SUM;
 }
