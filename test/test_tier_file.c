@@ -354,7 +354,7 @@ static void full_disk_is_enospc_of_alloc(void **state)
     assert_int_equal(code, 0);
 }
 
-static void file_cut_off_in_use_is_eio(void **state)
+static void file_cut_off_in_use_is_eshrunk(void **state)
 {
     (void)state;
     for (unsigned avoid = 0; avoid < 4; avoid++) {
@@ -363,7 +363,8 @@ static void file_cut_off_in_use_is_eio(void **state)
         struct tier_port *p = must_port(t);
         uint64_t loc = must_alloc(t, 65536);
         assert_int_equal(truncate(path, 10000), 0);
-        assert_int_equal(transfer(p, RIG_READ, loc, buf, 65536), SL_EIO);
+        assert_int_equal(transfer(p, RIG_READ, loc, buf, 65536),
+                         SL_ESHRUNK);
         assert_non_null(strstr(kept.last, path));
         assert_int_equal(transfer(p, RIG_READ, loc, buf, 8192), SL_OK);
         t->ops->port_close(p);
@@ -396,16 +397,16 @@ static void direct_transfers_go_on_at_a_block(void **state)
     assert_int_equal(file_advance(&f, &io, 8192), 1);
     assert_int_equal(io.moved, 12288);
     /* Less than a block, again and again, is the end of the file. */
-    assert_int_equal(file_advance(&f, &io, 100), SL_EIO);
+    assert_int_equal(file_advance(&f, &io, 100), SL_ESHRUNK);
     assert_int_equal(file_advance(&f, &io, 4096), 0);
 }
 
-static void no_progress_is_eio(void **state)
+static void no_progress_is_an_error(void **state)
 {
     struct file_target f = {.path = "f"};
     struct tier_io io = {.op = TIER_READ, .bytes = 4096};
     (void)state;
-    assert_int_equal(file_advance(&f, &io, 0), SL_EIO);
+    assert_int_equal(file_advance(&f, &io, 0), SL_ESHRUNK);
     assert_int_equal(file_advance(&f, &io, 4097), SL_EIO);
     assert_int_equal(kept.lines, 2);
 }
@@ -445,7 +446,7 @@ static void failed_sync_fails_all_later_ones(void **state)
     (void)state;
     assert_int_equal(file_advance(&f, &io, 0), 0);
     assert_int_equal(file_advance(&f, &io, -EIO), SL_EIO);
-    assert_int_equal(file_advance(&f, &io, 0), SL_EIO);
+    assert_int_equal(file_advance(&f, &io, 0), SL_ESHRUNK);
 }
 
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -464,10 +465,10 @@ int main(void)
         CASE(rewriting_does_not_grow_the_file),
         CASE(holes_are_filled_at_open),
         CASE(full_disk_is_enospc_of_alloc),
-        CASE(file_cut_off_in_use_is_eio),
+        CASE(file_cut_off_in_use_is_eshrunk),
         CASE(short_transfers_go_on_where_they_ended),
         CASE(direct_transfers_go_on_at_a_block),
-        CASE(no_progress_is_eio),
+        CASE(no_progress_is_an_error),
         CASE(interrupted_requests_are_made_again),
         CASE(errors_keep_their_meaning),
         CASE(failed_sync_fails_all_later_ones),

@@ -38,6 +38,7 @@ void fsck_problem(struct fsck *f, const struct fsck_record *r,
 
     if (r) {
         size_t n = r->key_bytes > 8u ? r->key_bytes - 8u : 0;
+        n = n < sizeof f->blob_name ? n : sizeof f->blob_name - 1u;
         for (size_t i = 0; i < 8 && i < r->key_bytes; i++)
             id = id << 8 | r->key[i];
         name_tag(f, id);
@@ -116,6 +117,7 @@ static int replay(struct fsck *f)
     struct apply a = {.env = &f->env,
                       .log = &f->log,
                       .replay = 1,
+                      .skips = 1,
                       .verify = verify,
                       .user = f};
     int rc;
@@ -123,11 +125,17 @@ static int replay(struct fsck *f)
     if (!f->log.n)
         return 0;
     rc = fsck_carried_load(f);
-    if (rc)
-        return rc == SL_ECORRUPT ? MDB_CORRUPTED : rc;
-    rc = meta_apply_in(&a, f->txn);
+    if (!rc)
+        rc = meta_apply_in(&a, f->txn);
     f->r->log_dropped = a.dropped;
-    f->r->log_changes = f->log.n - 1u - a.dropped;
+    f->r->log_changes = f->log.n - 1u - a.dropped - a.skipped;
+    if (!rc && (a.skipped || f->bad_frames)) {
+        struct sl_fsck_problem p = {.code = SL_ECORRUPT,
+                                    .text = "the log holds what no store "
+                                            "writes",
+                                    .repaired = fsck_repairs(f)};
+        fsck_problem(f, NULL, &p);
+    }
     return rc;
 }
 
@@ -137,10 +145,6 @@ static int all_check(struct fsck *f)
 {
     int rc = replay(f);
 
-    if (rc == MDB_CORRUPTED) {
-        problem(f, SL_ECORRUPT, "the log holds what no store writes");
-        return rc;
-    }
     if (!rc)
         rc = tags_check(f);
     return rc ? rc : fsck_blobs(f);
@@ -150,8 +154,6 @@ static int ended(struct fsck *f, int rc)
 {
     if (rc == SL_ENOMEM)
         return rc;
-    if (rc == MDB_CORRUPTED && f->r->problems)
-        return SL_OK;
     return rc ? meta_env_fail(&f->env, "cannot check", rc) : SL_OK;
 }
 
@@ -214,6 +216,8 @@ static int store_check(struct fsck *f, struct store_dir *d)
 {
     int rc = fsck_files_open(f, d);
 
+    if (rc == SL_ECORRUPT && !f->r->problems)
+        problem(f, rc, "the list of targets is damaged");
     if (!rc)
         rc = meta_is_there(f, d);
     if (rc == SL_ENOENT || rc == SL_ECORRUPT)

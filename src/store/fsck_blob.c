@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/log.h"
 #include "store/fsck_int.h"
+#include "store/shard.h"
 #include "tier/tier.h"
 
 #include <errno.h>
@@ -51,6 +52,14 @@ static int record_remove(struct fsck *f, const struct fsck_record *r)
     return mdb_del(f->txn, f->env.blobs, &key, NULL);
 }
 
+static int record_is_there(struct fsck *f, const struct fsck_record *r)
+{
+    MDB_val key, data;
+
+    key_of(r, &key);
+    return !mdb_get(f->txn, f->env.blobs, &key, &data);
+}
+
 static int tag_is_there(struct fsck *f, uint64_t tag)
 {
     uint8_t text[META_KEY_MAX];
@@ -68,6 +77,7 @@ static int record_add(struct fsck *f, const MDB_val *key, const MDB_val *data)
     struct sl_fsck_problem p = {.code = SL_ECORRUPT};
     uint8_t want[META_KEY_MAX];
     struct fsck_record *r;
+    const char *why;
 
     if (!e ||
         grow(&f->record, sizeof *r, f->n_records + 1u, &f->room_records) ||
@@ -78,18 +88,19 @@ static int record_add(struct fsck *f, const MDB_val *key, const MDB_val *data)
     }
     r = &f->record[f->n_records];
     memset(r, 0, sizeof *r);
-    r->key_bytes = key->mv_size < META_KEY_MAX ? key->mv_size : META_KEY_MAX;
+    r->key_bytes = key->mv_size < sizeof r->key ? key->mv_size : sizeof r->key;
     memcpy(r->key, key->mv_data, r->key_bytes);
     r->first = f->n_extents;
-    if (key->mv_size > META_KEY_MAX ||
-        meta_blob_decode(data->mv_data, data->mv_size, &r->b, e, max) ||
+    if (meta_blob_decode(data->mv_data, data->mv_size, &r->b, e, max) ||
         meta_key(r->b.tag, r->b.name, r->b.name_len, want) != r->key_bytes ||
         memcmp(want, r->key, r->key_bytes) != 0)
         p.text = "the record is damaged";
     else if (!tag_is_there(f, r->b.tag))
         p.text = "the tag has no record";
-    if (p.text) {
-        p.repaired = fsck_repairs(f);
+    else if ((p.code = recover_check(&r->b, &why)) != SL_OK)
+        p.text = why;
+    if (p.text) { /* a newer program may read what this one does not know */
+        p.repaired = fsck_repairs(f) && p.code != SL_EVERSION;
         fsck_problem(f, r, &p);
         free(e);
         return p.repaired ? record_remove(f, r) : 0;
@@ -137,9 +148,9 @@ static int is_taken(struct fsck *f, const struct meta_extent *e)
 
 /* ---- bytes ---- */
 
-/* The record without the extents that are to go; `gone` counts them. */
+/* The record without the extents that have a problem. */
 static int record_cut(struct fsck *f, const struct fsck_record *r,
-                      const uint8_t *out)
+                      const struct sl_fsck_problem *p)
 {
     struct meta_extent *e = malloc((r->n + 1u) * sizeof *e);
     struct meta_blob b = r->b;
@@ -150,9 +161,9 @@ static int record_cut(struct fsck *f, const struct fsck_record *r,
         return SL_ENOMEM;
     b.n_extents = 0;
     b.extents = e;
-    b.version++;
+    b.version += b.version < RECOVER_VERSION_MAX;
     for (uint32_t i = 0; i < r->n; i++)
-        if (!out[i])
+        if (!p[i].text)
             e[b.n_extents++] = f->extent[r->first + i].e;
     key_of(r, &key);
     data.mv_size = meta_blob_bound(&b);
@@ -175,6 +186,9 @@ static const char *fault(struct fsck *f, const struct fsck_extent *x, int *code)
     case FSCK_SHORT:
         *code = SL_ESHRUNK;
         return "the file ends before the bytes";
+    case FSCK_OUTSIDE:
+        *code = SL_ECORRUPT;
+        return "the bytes lie behind the capacity of the target";
     case FSCK_NOWHERE:
         *code = SL_ENOTARGET;
         return "the target that has the bytes is not there";
@@ -214,9 +228,12 @@ static int damaged_check(struct fsck *f)
             .text = "the space is another blob's too",
             .repaired = fsck_repairs(f),
         };
-        if (!is_taken(f, &d->e))
-            continue;
         memcpy(r.key, d->key, d->key_bytes);
+        if (!is_taken(f, &d->e)) {
+            if (record_is_there(f, &r))
+                (void)claim(f, &d->e); /* against the damaged ones behind it */
+            continue;
+        }
         fsck_problem(f, &r, &p);
         if (!p.repaired)
             continue;
@@ -232,37 +249,38 @@ static int damaged_check(struct fsck *f)
  * of the keys the sound one may come later. */
 static int record_check(struct fsck *f, const struct fsck_record *r)
 {
-    uint8_t *out = calloc(1, r->n + 1u);
+    struct sl_fsck_problem *p = calloc(r->n + 1u, sizeof *p);
     uint32_t bad = 0, blocks = 0;
-    int cut = f->o->flags & SL_FSCK_CUT, repair = fsck_repairs(f), rc = 0;
+    int cut = f->o->flags & SL_FSCK_CUT, rc = 0;
     int whole = 1; /* a target that is away may come back: nothing is cut */
 
-    if (!out)
+    if (!p)
         return SL_ENOMEM;
     for (uint32_t i = 0; i < r->n; i++) {
         const struct fsck_extent *x = &f->extent[r->first + i];
-        struct sl_fsck_problem p = {.offset = x->e.offset, .bytes = x->e.bytes};
         f->r->extents++;
         f->r->bytes += x->e.bytes;
-        p.text = fault(f, x, &p.code);
-        if (!p.text)
+        p[i].offset = x->e.offset;
+        p[i].bytes = x->e.bytes;
+        p[i].text = fault(f, x, &p[i].code);
+        if (!p[i].text)
             continue;
-        out[i] = 1;
         bad++;
-        blocks += p.code == SL_ESHRUNK || p.code == SL_ECORRUPT;
-        whole &= p.code != SL_ENOTARGET;
-        p.repaired = repair && whole && (cut || blocks);
-        fsck_problem(f, r, &p);
-        if (!p.repaired && damaged_add(f, r, &x->e)) {
-            free(out);
-            return SL_ENOMEM;
-        }
+        blocks += p[i].code == SL_ESHRUNK || p[i].code == SL_ECORRUPT;
+        whole &= p[i].code != SL_ENOTARGET;
     }
-    if (repair && whole && cut && bad)
-        rc = record_cut(f, r, out);
-    else if (repair && whole && blocks)
-        rc = record_remove(f, r);
-    free(out);
+    int mends = fsck_repairs(f) && whole && bad && (cut || blocks);
+    for (uint32_t i = 0; i < r->n && bad && !rc; i++) {
+        if (!p[i].text)
+            continue;
+        p[i].repaired = mends;
+        fsck_problem(f, r, &p[i]);
+        if (!mends)
+            rc = damaged_add(f, r, &f->extent[r->first + i].e);
+    }
+    if (!rc && mends)
+        rc = cut ? record_cut(f, r, p) : record_remove(f, r);
+    free(p);
     return rc;
 }
 

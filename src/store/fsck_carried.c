@@ -3,6 +3,7 @@
 #include "store/dir.h"
 #include "store/fsck_int.h"
 #include "store/meta_carry.h"
+#include "store/shard.h"
 #include "tier/tier.h"
 
 #include <errno.h>
@@ -54,10 +55,11 @@ static int add(void *user, const struct meta_extent *e, const uint8_t *bytes)
     struct fsck_file *x = fsck_file(files, e->target);
     int rc;
 
-    if (e->stored < carry_bytes(e) || e->loc > (UINT64_C(1) << 48))
-        return SL_ECORRUPT;
     if (!x)
         return SL_OK;
+    if (!recover_is_unit(e) || e->loc > x->capacity ||
+        e->stored > x->capacity - e->loc)
+        return SL_ECORRUPT;
     if (files->n_carried == files->room_carried) {
         uint32_t n = files->room_carried ? 2u * files->room_carried : 256u;
         struct fsck_carried *p = realloc(files->carried, n * sizeof *p);
@@ -85,8 +87,15 @@ int fsck_carried_load(struct fsck *f)
     size_t at = 0;
     int rc = SL_OK;
 
-    while (!rc && log_next(&f->log, &at, &frame))
+    while (!rc && log_next(&f->log, &at, &frame)) {
+        uint32_t before = f->files.n_carried;
         rc = carry_each(&frame, add, &f->files);
+        if (rc != SL_ECORRUPT)
+            continue;
+        f->files.n_carried = before;
+        f->bad_frames++;
+        rc = SL_OK;
+    }
     if (!rc && f->files.n_carried)
         qsort(f->files.carried, f->files.n_carried, sizeof *f->files.carried,
               compare_void);

@@ -11,13 +11,16 @@ struct store_dir;
 
 /* Extents of blobs that are read together. */
 #define FSCK_BATCH 4096u
+/* The data file, and what fits the table of targets beside the pinned tier. */
+#define FSCK_FILES 31u
 
 enum fsck_state {
     FSCK_GOOD,
     FSCK_BAD,
     FSCK_SHORT,
     FSCK_FAILED,
-    FSCK_NOWHERE /* its target is not there */
+    FSCK_OUTSIDE, /* behind the capacity of its target */
+    FSCK_NOWHERE  /* its target is not there */
 };
 
 struct fsck_extent {
@@ -30,7 +33,8 @@ struct fsck_file {
     uint32_t number;
     int fd; /* -1: it is not there */
     uint64_t bytes;
-    uint64_t *used; /* a bit for each block */
+    uint64_t capacity; /* that a start gives it, UINT64_MAX: the user says */
+    uint64_t *used;    /* a bit for each block */
     uint64_t blocks;
 };
 
@@ -45,12 +49,15 @@ struct fsck_carried {
 struct fsck_files {
     struct fsck_carried *carried; /* sorted by target, place and order */
     uint32_t n_carried, room_carried;
-    struct fsck_file at[33]; /* the data file is the first */
+    struct fsck_file at[FSCK_FILES]; /* the data file is the first */
     unsigned n;
 };
 
+/* Room for any key of LMDB, of which ours are the shorter ones. */
+#define FSCK_KEY_MAX 512u
+
 struct fsck_record {
-    uint8_t key[META_KEY_MAX];
+    uint8_t key[FSCK_KEY_MAX];
     size_t key_bytes;
     struct meta_blob b; /* its name is in `key`, its extents are none */
     uint32_t first, n;  /* in the batch */
@@ -58,7 +65,7 @@ struct fsck_record {
 
 /* A damaged extent, of a blob that stays. */
 struct fsck_damaged {
-    uint8_t key[META_KEY_MAX];
+    uint8_t key[FSCK_KEY_MAX];
     size_t key_bytes;
     struct meta_extent e;
 };
@@ -70,6 +77,7 @@ struct fsck {
     struct meta_env env;
     struct meta_log log;
     MDB_txn *txn;
+    uint64_t bad_frames; /* of the log, with a sum that fits */
     struct fsck_record *record;
     uint32_t n_records, room_records;
     struct fsck_extent *extent;
@@ -95,7 +103,7 @@ int fsck_files_open(struct fsck *f, struct store_dir *d);
 void fsck_files_close(struct fsck *f);
 /** The file of a target; null: it is not there. */
 struct fsck_file *fsck_file(struct fsck_files *files, uint32_t number);
-/** Makes `carried` from the log. SL_ECORRUPT, SL_ENOMEM. */
+/** Makes `carried` from the log, and counts bad_frames. SL_ENOMEM. */
 int fsck_carried_load(struct fsck *f);
 /** Brings them to their files, for a repair. SL_EIO, logged. */
 int fsck_carried_write(struct fsck *f);

@@ -36,6 +36,9 @@ enum fsck_state fsck_read_one(struct fsck_files *files,
     size_t want = e->codec ? e->stored : e->bytes, got = 0;
 
     const struct fsck_carried *c = file ? fsck_carried(files, e) : NULL;
+    if (file &&
+        (e->loc > file->capacity || e->stored > file->capacity - e->loc))
+        return FSCK_OUTSIDE;
     if (c)
         return carry_bytes(&c->e) == want &&
                        XXH3_64bits(c->bytes, want) == e->sum

@@ -265,7 +265,7 @@ static int frame_verify(struct apply *a, MDB_txn *txn,
 
 struct part {
     size_t at; /* of the first frame that is not committed */
-    uint64_t dropped;
+    uint64_t dropped, skipped;
     int small, finished;
 };
 
@@ -282,7 +282,8 @@ static int part_fill(struct apply *a, MDB_txn *txn, struct part *p)
             break;
         rc = a->replay ? frame_verify(a, txn, &f) : 0;
         p->dropped += rc == SL_ECHECKSUM;
-        if (rc == SL_ECHECKSUM)
+        p->skipped += rc == MDB_CORRUPTED;
+        if (rc == SL_ECHECKSUM || (rc == MDB_CORRUPTED && a->skips))
             rc = 0;
         else if (!rc)
             rc = frame_apply(a->env, txn, &f);
@@ -301,6 +302,7 @@ int meta_apply_in(struct apply *a, MDB_txn *txn)
     int rc = part_fill(a, txn, &p);
 
     a->dropped = p.dropped;
+    a->skipped = p.skipped;
     return rc;
 }
 

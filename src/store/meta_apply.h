@@ -17,10 +17,12 @@ struct apply {
     const struct meta_log *log;
     const struct meta_change *extra; /* behind the log; may be null */
     int replay; /* the frames come from a file: each is looked at first */
+    int skips;  /* at a replay: those that no program of ours wrote */
     /* At a replay, of struct meta_config; may be null. */
     int (*verify)(void *user, const struct meta_extent *e);
     void *user;
     uint64_t dropped; /* changes that verify refused */
+    uint64_t skipped;
 };
 
 /**

@@ -209,6 +209,18 @@ static int create_in(const struct meta_env *e, const char *fresh)
     return rc;
 }
 
+/* Nothing is in the data file before the metadata is made. What is there now
+ * would be free space to a new one. */
+static int was_there(const struct meta_env *e)
+{
+    char *data = dir_join(e->dir, "data");
+    struct stat st;
+    int yes = data && !stat(data, &st) && st.st_size > 0;
+
+    free(data);
+    return yes;
+}
+
 /* The database appears whole, by a rename, so that later a file without a
  * format record is known to be damaged. */
 static int create(const struct meta_env *e)
@@ -218,6 +230,10 @@ static int create(const struct meta_env *e)
 
     if (access(e->path, F_OK) == 0) {
         log_error("metadata %s: is there, but holds no data.mdb", e->path);
+        return SL_ECORRUPT;
+    }
+    if (was_there(e)) {
+        log_error("metadata %s: is not there, but data is", e->path);
         return SL_ECORRUPT;
     }
     fresh = dir_join(e->dir, "meta.new");

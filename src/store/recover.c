@@ -38,19 +38,44 @@ static int target_of(const struct store *s, uint32_t number)
     return t < 0 ? SL_ENOTARGET : t;
 }
 
-/* Buffers are sized by this: a record that says else is refused. A codec that
- * this build lacks is told to who reads the blob. */
-static int check_bytes(const struct meta_extent *e)
+/* Buffers are sized by this. A codec that this build lacks is told to who reads
+ * the blob. */
+int recover_is_unit(const struct meta_extent *e)
 {
-    if (e->codec >= SL_CODECS)
-        return SL_EVERSION;
     if (e->bytes > UNIT_BYTES || e->loc > SL_BLOB_MAX - UNIT_BYTES)
-        return SL_ECORRUPT;
+        return 0;
     if (e->codec == SL_CODEC_NONE)
-        return e->stored == unit_stored(e->bytes) ? 0 : SL_ECORRUPT;
-    if (e->stored > UNIT_BYTES)
+        return e->stored == unit_stored(e->bytes);
+    return e->stored <= UNIT_BYTES &&
+           unit_stored(e->stored) <= unit_stored(e->bytes);
+}
+
+int recover_check(const struct meta_blob *m, const char **why)
+{
+    *why = "the record has a size or a version above its limit";
+    if (m->size > SL_BLOB_MAX || m->version > RECOVER_VERSION_MAX)
         return SL_ECORRUPT;
-    return unit_stored(e->stored) <= unit_stored(e->bytes) ? 0 : SL_ECORRUPT;
+    *why = "the record has a score that is none";
+    if (m->score > SL_SCORE_ONE && m->score != SL_SCORE_AUTO)
+        return SL_ECORRUPT;
+    for (uint32_t i = 0; i < m->n_extents; i++) {
+        *why = "a codec that this program does not know";
+        if (m->extents[i].codec >= SL_CODECS)
+            return SL_EVERSION;
+        *why = "the record has an extent that no store writes";
+        if (!recover_is_unit(&m->extents[i]))
+            return SL_ECORRUPT;
+    }
+    return 0;
+}
+
+int recover_outside(const struct target *t)
+{
+    log_error("store: target %s: its capacity of %llu bytes ends before bytes "
+              "of a blob%s",
+              t->spec.name, (unsigned long long)t->spec.capacity,
+              t->spec.number ? "" : "; file_bytes is too small");
+    return t->spec.number ? SL_ECORRUPT : SL_ECONFIG;
 }
 
 static int load_extents(struct shard *sh, struct blob *b,
@@ -62,9 +87,6 @@ static int load_extents(struct shard *sh, struct blob *b,
         int target = target_of(sh->store, e->target);
         if (target < 0)
             return target;
-        rc = check_bytes(e);
-        if (rc)
-            return rc;
         b->ext[i] = extent_of(e->offset, e->bytes);
         extent_set_loc(&b->ext[i], e->loc);
         extent_set_stored(&b->ext[i], e->stored);
@@ -72,6 +94,8 @@ static int load_extents(struct shard *sh, struct blob *b,
         b->ext[i].codec = e->codec & SL_CODEC_ID_MASK;
         b->ext[i].target = (uint8_t)target;
         rc = unit_reserve(sh, &b->ext[i]);
+        if (rc == SL_EINVAL)
+            rc = recover_outside(&sh->store->target[target]);
         blob_set_n(b, i + 1u);
     }
     return rc;
@@ -81,6 +105,7 @@ static int load_blob(void *user, const struct meta_blob *m)
 {
     struct store *s = user;
     struct sl_task key;
+    const char *why;
     struct blob *b;
     memset(&key, 0, sizeof(key));
     key.hash = sl_key_hash(m->tag, m->name, m->name_len);
@@ -95,22 +120,22 @@ static int load_blob(void *user, const struct meta_blob *m)
                   (int)m->name_len, m->name, (unsigned long long)m->tag);
         return SL_ECORRUPT;
     }
-    if (m->size > SL_BLOB_MAX || m->version > BLOB_VERSION_MAX) {
-        log_error("store: blob '%.*s' of tag '%.*s' has a size or a version "
-                  "above 2^48",
-                  (int)m->name_len, m->name, (int)tag->len, tag->name);
-        return SL_ECORRUPT;
+    int rc = recover_check(m, &why);
+    if (rc) {
+        log_error("store: blob '%.*s' of tag '%.*s': %s", (int)m->name_len,
+                  m->name, (int)tag->len, tag->name, why);
+        return rc;
     }
-    int rc = blob_make(sh, &key, tag, &b);
+    rc = blob_make(sh, &key, tag, &b);
     if (rc)
         return rc;
     rc = load_extents(sh, b, m);
     if (rc) {
-        log_error("store: blob '%.*s' of tag '%.*s': an extent cannot be: %s",
-                  (int)m->name_len, m->name, (int)tag->len, tag->name,
-                  sl_strerror(rc));
-        /* Space that two records name, or none can have. */
-        return rc == SL_EEXIST || rc == SL_EINVAL ? SL_ECORRUPT : rc;
+        log_error("store: blob '%.*s' of tag '%.*s': %s", (int)m->name_len,
+                  m->name, (int)tag->len, tag->name,
+                  rc == SL_EEXIST ? "its space is another blob's too"
+                                  : sl_strerror(rc));
+        return rc == SL_EEXIST ? SL_ECORRUPT : rc; /* two records name it */
     }
     b->context = m->context;
     b->persist = m->persist & 3u;

@@ -563,6 +563,18 @@ static inline uint64_t list_left(const struct sl_task *t, uint64_t n)
     uint64_t left = t->cell.offset ? t->cell.offset - 1u : n;
     return left < n ? left : n;
 }
+/* ---- recover.c ---- */
+/* Leaves room for changes: a version of 0 means that there is none. */
+#define RECOVER_VERSION_MAX (BLOB_VERSION_MAX >> 1)
+/** 0: a start takes the record, if its space is there. SL_ECORRUPT, SL_EVERSION
+ *  with the reason in words; what fsck checks, too. */
+int recover_check(const struct meta_blob *m, const char **why);
+/** The same of a place for bytes. */
+int recover_is_unit(const struct meta_extent *e);
+/** Logs that a record names space behind the capacity: the user's word is too
+ *  small (SL_ECONFIG), or the record is damaged. */
+int recover_outside(const struct target *t);
+
 /* ---- stable.c: what the committer asks of targets ---- */
 /** Opens its port and the metadata; replays. */
 int stable_open(struct store *s);

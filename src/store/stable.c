@@ -117,12 +117,12 @@ static int restore(void *user, const struct meta_extent *e,
     int t = target_of_number(s, e->target);
     if (t < 0)
         return SL_OK;
-    if (n > VERIFY_MAX || e->stored > VERIFY_MAX || e->stored < n)
+    if (!recover_is_unit(e))
         return SL_ECORRUPT;
     struct tier *tier = s->target[t].tier;
     int rc = tier->ops->reach ? tier->ops->reach(tier, e->loc + space) : 0;
     if (rc)
-        return rc;
+        return rc == SL_EINVAL ? recover_outside(&s->target[t]) : rc;
     io.buf = aligned_alloc(TIER_BLOCK, space);
     if (!io.buf)
         return SL_ENOMEM;

@@ -145,8 +145,10 @@ int target_list_read(struct store *s,
 uint64_t target_identity(void);
 /** Writes the first block of a file target that is new, durably. */
 int target_stamp(struct target *t, struct tier_port *port);
-/** Checks it: SL_ENOTARGET when the file is another. */
+/** Checks it: SL_ENOTARGET when the file is another, SL_ESHRUNK. */
 int target_check(struct target *t, struct tier_port *port);
+/** True for the first TIER_BLOCK bytes of the file that has this identity. */
+int target_is_stamped(const void *block, uint64_t identity);
 
 /* ---- measure.c ---- */
 

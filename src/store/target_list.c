@@ -243,16 +243,20 @@ int target_stamp(struct target *t, struct tier_port *port)
     return first_block(port, 1, &m);
 }
 
+int target_is_stamped(const void *block, uint64_t identity)
+{
+    const struct stamp want = stamp_of(identity);
+    return memcmp(&want, block, sizeof(want)) == 0;
+}
+
 int target_check(struct target *t, struct tier_port *port)
 {
-    struct stamp want = stamp_of(t->spec.identity), have;
+    struct stamp have;
     int rc = first_block(port, 0, &have);
-    if (rc == SL_EIO) {
+    if (rc == SL_ESHRUNK)
         log_error("%s: too short for the file of target %s", t->spec.path,
                   t->spec.name);
-        return SL_ESHRUNK;
-    }
-    if (!rc && memcmp(&want, &have, sizeof(want)) != 0) {
+    if (!rc && !target_is_stamped(&have, t->spec.identity)) {
         log_error("%s: not the file of target %s", t->spec.path, t->spec.name);
         return SL_ENOTARGET;
     }

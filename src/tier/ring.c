@@ -75,7 +75,8 @@ int file_advance(struct file_target *f, struct tier_io *io, int res)
     if (f->direct)
         moved -= moved % TIER_BLOCK;
     if (moved == io->moved)
-        return failed(f, io, "the file ends before", SL_EIO);
+        return failed(f, io, "the file ends before",
+                      io->op == TIER_READ ? SL_ESHRUNK : SL_EIO);
     io->moved = moved;
     return 1;
 }

@@ -100,7 +100,9 @@ struct tier_ops {
     int (*reach)(struct tier *t, uint64_t end);
     /** A range that is used, or a part of one. Any thread. */
     void (*free)(struct tier *t, uint64_t loc, uint64_t bytes);
-    /** Both: SL_EINVAL alignment, outside of capacity, no `done`. */
+    /** Both: SL_EINVAL alignment, outside of capacity, no `done`. `done` gets
+     *  SL_ENOSPC (write), SL_ESHRUNK (read) the file ends before, SL_ENOMEM,
+     *  SL_EIO, logged. */
     int (*write)(struct tier_port *p, struct tier_io *io);
     int (*read)(struct tier_port *p, struct tier_io *io);
     /** Done when all writes, of any port, that were done before are on stable

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What sl_fsck calls clean opens: it knows each rule of a start. */
+#include "fsck_help.h"
+
+/* A frame whose sum fits, and which is nothing. */
+static void log_add_nonsense(const char *dir, enum log_op op)
+{
+    struct meta_log l;
+    uint64_t generation;
+    assert_int_equal(log_open(dir, &l), 0);
+    assert_int_equal(pread(l.fd, &generation, 8, 8), 8);
+    assert_int_equal(log_replay(&l, generation), 0);
+    assert_true(l.n > BLOBS);
+    uint8_t *p = log_frame(&l, op, 100);
+    assert_non_null(p);
+    memset(p, 7, 100);
+    log_seal(&l);
+    assert_int_equal(log_write(&l), 0);
+    log_close(&l);
+}
+
+static void log_with_a_frame_of_nobody_is_mended(void **state)
+{
+    (void)state;
+    const enum log_op op[] = {LOG_PUT_BLOB, LOG_CARRY_BLOB, LOG_RENAME_BLOB,
+                              LOG_DEL_TAG};
+    for (unsigned i = 0; i < sizeof(op) / sizeof(op[0]); i++) {
+        char dir[64];
+        int code = 0;
+        struct sl_runtime *rt = NULL;
+        make_logged(dir, sizeof(dir));
+        log_add_nonsense(dir, op[i]);
+        struct sl_config c = config_in(dir);
+        assert_int_equal(sl_open(&c, &rt), SL_ECORRUPT);
+        assert_int_equal(fsck(dir, 0), 1);
+        assert_string_equal(told.text, "the log holds what no store writes");
+        assert_int_equal(report.log_changes, BLOBS + 3);
+        assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 1);
+        assert_int_equal(report.repaired, 1);
+        assert_int_equal(fsck(dir, 0), 0);
+        assert_int_equal(read_all(dir, &code), BLOBS);
+        check_coded(dir);
+        remove_dir(dir);
+    }
+}
+
+static void records_that_a_start_refuses_are_found(void **state)
+{
+    (void)state;
+    const size_t extent = META_BLOB_HEAD + sizeof("blob-7") - 1u;
+    const struct {
+        size_t at;
+        uint64_t value;
+        int code;
+        const char *text;
+    } c[] = {
+        {24, UINT64_C(1) << 48, SL_ECORRUPT, "above its limit"}, /* size */
+        {32, UINT64_C(1) << 47, SL_ECORRUPT, "above its limit"}, /* version */
+        {4, 1001 | (UINT64_C(1) << 32), SL_ECORRUPT, "score"},   /* and count */
+        {extent + 8, UINT64_C(1) << 48, SL_ECORRUPT, "extent"},  /* loc */
+        {extent + 24, SIZE | (UINT64_C(16384) << 32), SL_ECORRUPT,
+         "extent"}, /* stored */
+        {extent + 32, UINT64_C(11) << 32, SL_EVERSION, "codec"},
+    };
+    for (unsigned i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+        char dir[64];
+        int code = 0;
+        struct sl_runtime *rt = NULL;
+        make_dir(dir, sizeof(dir));
+        make_store(dir);
+        struct sl_config config = config_in(dir);
+        set_record(dir, "blob-7", c[i].at, c[i].value, 1);
+        assert_int_equal(sl_open(&config, &rt), c[i].code);
+        assert_int_equal(fsck(dir, 0), 1);
+        assert_int_equal(told.n, 1);
+        assert_int_equal(told.code, c[i].code);
+        assert_string_equal(told.blob, "blob-7");
+        assert_non_null(strstr(told.text, c[i].text));
+        assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 1);
+        if (c[i].code == SL_EVERSION) { /* a newer program can read it */
+            assert_int_equal(report.repaired, 0);
+        } else {
+            assert_int_equal(fsck(dir, 0), 0);
+            assert_int_equal(read_all(dir, &code), BLOBS - 1);
+        }
+        remove_dir(dir);
+    }
+}
+
+static void two_damaged_blobs_in_one_space_are_told_apart(void **state)
+{
+    (void)state;
+    char dir[64];
+    int code = 0;
+    struct sl_runtime *rt = NULL;
+    make_dir(dir, sizeof(dir));
+    make_store(dir);
+    struct sl_config c = config_in(dir);
+    set_record(dir, "blob-3", LOC_AT("blob-3"), BLOBS * 12288u, 1);
+    set_record(dir, "blob-4", LOC_AT("blob-4"), BLOBS * 12288u, 1);
+    assert_int_equal(sl_open(&c, &rt), SL_ECORRUPT);
+    assert_int_equal(fsck(dir, 0), 1);
+    assert_int_equal(told.n, 3); /* two sums, and the space */
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 1);
+    assert_int_equal(report.repaired, 1);
+    assert_int_equal(read_all(dir, &code), BLOBS - 2);
+    assert_int_equal(fsck(dir, 0), 1); /* the other one's bytes */
+    assert_int_equal(told.n, 1);
+    remove_dir(dir);
+}
+
+static void store_without_its_metadata_is_no_empty_one(void **state)
+{
+    (void)state;
+    char dir[64], meta[80], away[80];
+    int code = 0;
+    struct sl_runtime *rt = NULL;
+    make_dir(dir, sizeof(dir));
+    make_store(dir);
+    struct sl_config c = config_in(dir);
+    snprintf(meta, sizeof(meta), "%s/meta", dir);
+    snprintf(away, sizeof(away), "%s/away", dir);
+    assert_int_equal(rename(meta, away), 0);
+    assert_int_equal(sl_open(&c, &rt), SL_ECORRUPT);
+    assert_int_equal(fsck(dir, 0), 1);
+    assert_int_equal(access(meta, F_OK), -1);
+    assert_int_equal(rename(away, meta), 0);
+    assert_int_equal(read_all(dir, &code), BLOBS);
+    remove_dir(dir);
+}
+
+static void capacity_below_what_is_stored_is_the_users(void **state)
+{
+    (void)state;
+    char dir[64];
+    int code = 0;
+    struct sl_runtime *rt = NULL;
+    make_dir(dir, sizeof(dir));
+    make_store(dir);
+    struct sl_config c = config_in(dir);
+    c.file_bytes = 30 * 12288u;
+    assert_int_equal(sl_open(&c, &rt), SL_ECONFIG);
+    assert_int_equal(read_all(dir, &code), BLOBS);
+    remove_dir(dir);
+}
+
+static void put_on_target(const char *dir, const char *path)
+{
+    const struct sl_target_opts o = {.size = sizeof(o),
+                                     .name = "other",
+                                     .kind = "file",
+                                     .path = path,
+                                     .capacity = 4 * MIB,
+                                     .score = 0.3f};
+    struct sl_put_opts how = {.size = sizeof(how), .score = 0.3f, .persist = 2};
+    struct sl_config c = config_in(dir);
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag = 0;
+    assert_int_equal(sl_target_add(rt, &o, NULL), 0);
+    assert_int_equal(sl_tag(rt, "tag", &tag), 0);
+    assert_int_equal(sl_put(rt, tag, "there", 0, "bytes", 5, &how), 0);
+    assert_int_equal(sl_close(rt), 0);
+}
+
+static void expect_target(const char *dir, int code)
+{
+    struct sl_config c = config_in(dir);
+    struct sl_runtime *rt = NULL;
+    int at_open = sl_open(&c, &rt);
+    assert_int_equal(at_open, code);
+    assert_int_equal(fsck(dir, 0), 1);
+}
+
+static void targets_that_a_start_refuses_are_found(void **state)
+{
+    (void)state;
+    char dir[64], file[96], away[96];
+    make_dir(dir, sizeof(dir));
+    make_store(dir);
+    snprintf(file, sizeof(file), "%s.other", dir);
+    snprintf(away, sizeof(away), "%s.away", dir);
+    put_on_target(dir, file);
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(rename(file, away), 0);
+    expect_target(dir, SL_ENOTARGET);
+    FILE *f = fopen(file, "w");
+    assert_non_null(f);
+    expect_target(dir, SL_ESHRUNK);
+    assert_int_equal(ftruncate(fileno(f), MIB), 0);
+    expect_target(dir, SL_ENOTARGET);
+    fclose(f);
+    assert_int_equal(rename(away, file), 0);
+    assert_int_equal(fsck(dir, 0), 0);
+    /* A record that names the file's own first block. */
+    set_record(dir, "there", LOC_AT("there"), 0, 1);
+    expect_target(dir, SL_ECORRUPT);
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 1);
+    assert_int_equal(fsck(dir, 0), 0);
+    flip(dir, "targets", 20);
+    expect_target(dir, SL_ECORRUPT);
+    assert_string_equal(told.text, "the list of targets is damaged");
+    assert_int_equal(unlink(file), 0);
+    remove_dir(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(log_with_a_frame_of_nobody_is_mended),
+        cmocka_unit_test(records_that_a_start_refuses_are_found),
+        cmocka_unit_test(two_damaged_blobs_in_one_space_are_told_apart),
+        cmocka_unit_test(store_without_its_metadata_is_no_empty_one),
+        cmocka_unit_test(capacity_below_what_is_stored_is_the_users),
+        cmocka_unit_test(targets_that_a_start_refuses_are_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
