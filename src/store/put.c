@@ -19,6 +19,10 @@
  */
 
 #define APPEND_BYTES 2048u /* a copy of half a page; more is flipped */
+/* Coded payloads up to here are copied into a small chunk, others keep the
+ * producer's: the link has room for three times as many as of plain pages, and
+ * a copy of 2 KiB costs a worker more than all the rest of a put. */
+#define CODED_COPY_BYTES 1024u
 /* Not to be mixed with the bytes of another extent. */
 #define COPIES_NEVER (SL_F_REPLACE | SL_F_CODED)
 
@@ -168,8 +172,10 @@ static int keep_chunk(struct shard *sh, struct sl_task *t, struct extent *e)
 static int put_keep(struct shard *sh, struct sl_task *t, struct extent *e)
 {
     const struct sl_cell *c = &t->cell;
-    int small =
-        (c->flags & SL_F_INLINE) || class_for(put_bytes(c)) < SL_LENT_MIN_SHIFT;
+    uint64_t copied = c->flags & SL_F_CODED
+                          ? CODED_COPY_BYTES
+                          : UINT64_C(1) << (SL_LENT_MIN_SHIFT - 1u);
+    int small = (c->flags & SL_F_INLINE) || put_bytes(c) <= copied;
     int rc = small ? keep_small(sh, t, e) : keep_chunk(sh, t, e);
     if (!rc && (c->flags & SL_F_CODED)) {
         e->codec = SL_CODEC_LZ4;

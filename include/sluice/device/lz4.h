@@ -15,8 +15,9 @@
  *
  * All 32 lanes of a warp call together with equal arguments and get the same
  * result. A workspace is needed during the call only, its content does not
- * matter. src, dst and the workspace do not overlap. src and dst are device
- * memory of any alignment; both aligned to 16 is fastest. What a lane wrote to
+ * matter. src, dst and the workspace do not overlap, but for
+ * sl_lz4_decompress_warp, which has read src before it writes dst. src and dst
+ * are device memory of any alignment; both aligned to 16 is fastest. What a lane wrote to
  * src before a slp_syncwarp is read; what is written to dst is seen by all
  * lanes after the call.
  */

@@ -67,7 +67,9 @@ SL_FN int sl_put_lz4_warp(const struct sl_dev *d, struct sl_lz4_blob *ws,
     return slb_finish_now(d, SL_WARP, &f);
 }
 
-/** All lanes: what the reply names, to `data`. */
+/** All lanes: what the reply names, to `data`. The block goes there first:
+ *  decoding begins by copying it to shared memory, in pieces that cross the
+ *  link at half the rate. */
 SL_FN int slb_unpack(const struct sl_dev *d, struct sl_lz4_blob *ws,
                      const struct slg *g, const struct sl_future *f,
                      uint64_t reply)
@@ -77,8 +79,12 @@ SL_FN int slb_unpack(const struct sl_dev *d, struct sl_lz4_blob *ws,
         slb_collect(d, g, f, reply);
         return 0;
     }
-    return sl_lz4_decompress_warp(&ws->u.unpack, d->arena + f->value,
-                                  (uint32_t)coded, f->data, (uint32_t)f->size);
+    if (coded > f->size)
+        return SL_EBLOCK;
+    slc_copy(g, f->data, d->arena + f->value, coded, 0);
+    slg_sync(g);
+    return sl_lz4_decompress_warp(&ws->u.unpack, f->data, (uint32_t)coded,
+                                  f->data, (uint32_t)f->size);
 }
 
 /**
