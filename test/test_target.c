@@ -151,6 +151,43 @@ static void a_full_tier_takes_what_was_deleted_in_another_shard(void **state)
     assert_int_equal(sl_close(rt), 0);
 }
 
+/* Looks at the figures, and puts by them; TSan judges. */
+static void *look_and_put(void *arg)
+{
+    struct user *u = arg;
+    struct sl_put_opts o = {
+        .size = sizeof(o), .score = 0.8f, .codec = SL_CODEC_DYNAMIC};
+    struct sl_target_info info[SL_TARGETS_MAX];
+    uint8_t data[20000] = {0};
+    while (!u->rc && !__atomic_load_n(u->stop, __ATOMIC_RELAXED)) {
+        u->rc = sl_put(u->rt, u->tag, "seen", 0, data, sizeof(data), &o);
+        if (sl_targets(u->rt, info, SL_TARGETS_MAX) != u->n)
+            u->rc = SL_EINVAL;
+    }
+    return NULL;
+}
+
+static void a_target_is_measured_beside_its_users(void **state)
+{
+    (void)state;
+    struct sl_config c = no_eviction();
+    c.ram_bytes = 16 * MIB;
+    struct sl_runtime *rt = open_store(&c);
+    int stop = 0;
+    struct user u = {.rt = rt, .tag = tag_of(rt, "t"), .n = 2, .stop = &stop};
+    pthread_t th;
+    assert_int_equal(pthread_create(&th, NULL, look_and_put, &u), 0);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(sl_target_set_score(rt, "ram", -1.0f), 0);
+        assert_int_equal(sl_target_set_score(rt, "ram", 0.8f), 0);
+    }
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    assert_int_equal(pthread_join(th, NULL), 0);
+    assert_int_equal(u.rc, 0);
+    assert_true(info_of(rt, "ram").bandwidth > 0);
+    assert_int_equal(sl_close(rt), 0);
+}
+
 static void a_measured_target_has_figures(void **state)
 {
     (void)state;
@@ -432,6 +469,7 @@ int main(void)
         cmocka_unit_test(a_put_larger_than_any_free_space_is_split),
         cmocka_unit_test(a_full_tier_takes_what_was_deleted_in_another_shard),
         cmocka_unit_test(a_measured_target_has_figures),
+        cmocka_unit_test(a_target_is_measured_beside_its_users),
         cmocka_unit_test(engines_spread_as_they_say),
         cmocka_unit_test(removal_keeps_all_bytes_under_readers_and_writers),
         cmocka_unit_test(removal_that_does_not_fit_loses_nothing),

@@ -29,12 +29,13 @@ static const struct {
 static void speed_of(const struct target *t, uint64_t *bandwidth,
                      uint64_t *latency)
 {
-    *bandwidth = t->bandwidth ? t->bandwidth : 1u;
-    *latency = t->bandwidth ? t->latency_ns : UINT64_MAX - 1u;
+    const struct speed *s = &t->speed;
+    *bandwidth = s->bandwidth ? s->bandwidth : 1u;
+    *latency = s->bandwidth ? s->latency_ns : UINT64_MAX - 1u;
     for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++) {
         if (strcmp(usual[i].kind, t->spec.kind) != 0)
             continue;
-        if (t->bandwidth && t->tier)
+        if (s->bandwidth && t->tier)
             return;
         *bandwidth = usual[i].bandwidth;
         *latency = usual[i].latency_ns;
@@ -108,6 +109,7 @@ void choice_make(const struct store *s, struct choice *c)
         if (strcmp(g->spec.kind, "null") == 0)
             c->discards |= TARGET_BIT(t);
         c->score[t] = g->spec.score;
+        c->bandwidth[t] = g->speed.bandwidth;
     }
     sort(s, c);
     int slower = 0;

@@ -308,9 +308,9 @@ static struct codec_goal goal_of(const struct update *u)
                            .unit = UNIT_BYTES,
                            .granule = TIER_BLOCK};
     if (update_order(u, order)) {
-        const struct target *t = &u->sh->store->target[order[0]];
-        if (t->bandwidth)
-            g.write_bps = g.read_bps = (double)t->bandwidth;
+        uint64_t bps = u->sh->choice.bandwidth[order[0]];
+        if (bps)
+            g.write_bps = g.read_bps = (double)bps;
     }
     return g;
 }

@@ -148,8 +148,9 @@ static int take_space(struct tier *tier, struct probe *p)
     return rc;
 }
 
-int target_measure(struct target *t, struct tier_port *port)
+int target_measure(struct tier_port *port, struct speed *out)
 {
+    struct tier *tier = port->tier;
     struct probe *p = calloc(1, sizeof(*p));
     int rc = SL_ENOMEM;
     if (!p)
@@ -159,17 +160,17 @@ int target_measure(struct target *t, struct tier_port *port)
     if (!p->buf)
         goto free_probe;
     memset(p->buf, 0x5a, (size_t)PROBE_QUEUE * UNIT_BYTES);
-    rc = take_space(t->tier, p);
+    rc = take_space(tier, p);
     if (rc)
         goto free_buf;
-    uint64_t in = best_pass(p, t->tier->ops->write);
-    uint64_t out = best_pass(p, t->tier->ops->read);
+    uint64_t bps_in = best_pass(p, tier->ops->write);
+    uint64_t bps_out = best_pass(p, tier->ops->read);
     uint64_t latency = median_read(p);
-    t->tier->ops->free(t->tier, p->loc, p->bytes);
+    tier->ops->free(tier, p->loc, p->bytes);
     rc = p->code;
     if (!rc) {
-        t->bandwidth = in < out ? in : out;
-        t->latency_ns = latency ? latency : 1u;
+        out->bandwidth = bps_in < bps_out ? bps_in : bps_out;
+        out->latency_ns = latency ? latency : 1u;
     }
 free_buf:
     free(p->buf);
@@ -183,10 +184,10 @@ static double within(double x)
     return x < 0 ? 0 : x > 1 ? 1 : x;
 }
 
-uint16_t target_score_of(uint64_t bandwidth, uint64_t latency_ns)
+uint16_t target_score_of(const struct speed *s)
 {
-    double fast = within(log10((double)bandwidth / 1e8) / 3.0);
-    double near = within(1.0 - log10((double)latency_ns / 1e3) / 4.0);
+    double fast = within(log10((double)s->bandwidth / 1e8) / 3.0);
+    double near = within(1.0 - log10((double)s->latency_ns / 1e3) / 4.0);
     long score = lround((fast + near) / 2.0 * SL_SCORE_ONE);
     /* The pinned tier alone is 1: nothing needs to be copied there. */
     return (uint16_t)(score < SL_SCORE_ONE ? score : SL_SCORE_ONE - 1u);

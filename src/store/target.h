@@ -59,12 +59,17 @@ struct target_counts {
     uint64_t moved;             /* bytes of all moves onto it */
 };
 
+/** What was measured of a target; zeros: nothing was. */
+struct speed {
+    uint64_t bandwidth, latency_ns;
+};
+
 struct target {
     enum target_state state;
     struct target_spec spec;
     struct tier *tier;                /* null: the arena */
     struct tier_port *sync;           /* the committer's, if it is lasting */
-    uint64_t bandwidth, latency_ns;   /* measured, else 0 */
+    struct speed speed;               /* set under `look`, as spec.score */
     uint64_t over_bytes, under_bytes; /* marks of eviction */
     uint32_t dirty; /* atomic: bytes were written since the last sync */
     _Alignas(64) struct target_counts counts;
@@ -91,6 +96,7 @@ struct choice {
     uint8_t by_bandwidth[TARGETS_MAX];
     uint8_t by_latency[TARGETS_MAX];
     uint16_t score[TARGETS_MAX];
+    uint64_t bandwidth[TARGETS_MAX]; /* as measured, else 0 */
     /* Explicit scores that want the pinned tier first: [pinned_lo, pinned_hi].
      */
     uint16_t pinned_lo, pinned_hi;
@@ -152,11 +158,11 @@ int target_is_stamped(const void *block, uint64_t identity);
 
 /* ---- measure.c ---- */
 
-/** Writes and reads some MiB of free space; sets bandwidth and latency_ns.
- *  `port` is the caller's. SL_ENOSPC: not even one block is free. */
-int target_measure(struct target *t, struct tier_port *port);
+/** Writes and reads some MiB of free space by a port that the caller has for
+ *  itself. SL_ENOSPC: not even one block is free. */
+int target_measure(struct tier_port *port, struct speed *out);
 /** 0..1000 for what was measured: see the definition. */
-uint16_t target_score_of(uint64_t bandwidth, uint64_t latency_ns);
+uint16_t target_score_of(const struct speed *s);
 /** One request from start to end on a port that the caller has for itself. */
 int target_run(struct tier_port *port,
                int (*start)(struct tier_port *p, struct tier_io *io),

@@ -113,9 +113,19 @@ int target_spec_make(const struct store *s, const struct sl_target_opts *o,
 
 /* ---- scores ---- */
 
+static void set_score(struct store *s, struct target *t, uint16_t score,
+                      const struct speed *speed)
+{
+    pthread_mutex_lock(&s->look);
+    t->spec.score = score;
+    t->speed = *speed;
+    pthread_mutex_unlock(&s->look);
+}
+
 int target_rate(struct store *s, struct target *t)
 {
     struct tier_port *port = NULL;
+    struct speed speed;
     int rc;
     if (!t->tier)
         return refuse(SL_EINVAL, t->spec.name,
@@ -125,20 +135,23 @@ int target_rate(struct store *s, struct target *t)
     rc = t->sync ? 0
                  : t->tier->ops->port_open(t->tier, s->config.n_workers, &port);
     if (!rc)
-        rc = target_measure(t, t->sync ? t->sync : port);
+        rc = target_measure(t->sync ? t->sync : port, &speed);
     if (port)
         port->tier->ops->port_close(port);
     pthread_mutex_unlock(&s->sync);
     if (!rc)
-        t->spec.score = target_score_of(t->bandwidth, t->latency_ns);
+        set_score(s, t, target_score_of(&speed), &speed);
     return rc;
 }
 
 static int rescore(struct store *s, int at, float score)
 {
     struct target *t = &s->target[at];
-    int rc = score == -1.0f ? target_rate(s, t)
-                            : target_wire_score(score, &t->spec.score);
+    uint16_t wire;
+    int rc =
+        score == -1.0f ? target_rate(s, t) : target_wire_score(score, &wire);
+    if (!rc && score != -1.0f)
+        set_score(s, t, wire, &t->speed);
     if (!rc && t->spec.lasting && t->spec.number)
         rc = target_list_write(s);
     return rc ? rc : targets_renew(s);
@@ -192,8 +205,8 @@ static void describe(const struct store *s, uint32_t at,
     out->number = t->spec.number;
     out->capacity = t->spec.capacity;
     out->score = (double)t->spec.score / (double)SL_SCORE_ONE;
-    out->bandwidth = t->bandwidth;
-    out->latency_ns = t->latency_ns;
+    out->bandwidth = t->speed.bandwidth;
+    out->latency_ns = t->speed.latency_ns;
     copy_counts(t, out);
     out->blob_bytes = blob_bytes_on(s, at);
     if (at == TARGET_PINNED) {
