@@ -3,7 +3,8 @@
  * metadata is slow or fails. */
 #include "store_help.h"
 
-#include "store/meta.h"
+#include "store/shard.h"
+#include "worker/worker.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -55,6 +56,34 @@ static void let_go(int code)
         c->done(c, code);
     else
         __real_meta_submit(held_by, c);
+}
+
+/* ---- what a worker destroys in a round (--wrap) ---- */
+
+void __real_blob_destroy(struct shard *sh, struct blob *b);
+void __wrap_blob_destroy(struct shard *sh, struct blob *b);
+uint32_t __real_worker_round(struct worker *w);
+uint32_t __wrap_worker_round(struct worker *w);
+
+static _Thread_local uint32_t destroyed; /* in this round */
+static uint32_t destroyed_most;          /* atomic: in one */
+
+void __wrap_blob_destroy(struct shard *sh, struct blob *b)
+{
+    destroyed++;
+    __real_blob_destroy(sh, b);
+}
+
+uint32_t __wrap_worker_round(struct worker *w)
+{
+    destroyed = 0;
+    uint32_t n = __real_worker_round(w);
+    uint32_t most = __atomic_load_n(&destroyed_most, __ATOMIC_RELAXED);
+    while (destroyed > most &&
+           !__atomic_compare_exchange_n(&destroyed_most, &most, destroyed, 0,
+                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+    return n;
 }
 
 /* ---- calls ---- */
@@ -402,6 +431,30 @@ static void races_end_exact(struct sl_runtime *rt, unsigned level)
     assert_int_equal(file_used(rt), level ? 2u * BLOBS * UNIT : 0);
 }
 
+/* Other calls of a worker go on between the steps of a delete. */
+static void a_large_tag_goes_in_steps(void **state)
+{
+    (void)state;
+    struct sl_config c = small_config();
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag, other;
+    assert_int_equal(sl_tag(rt, "large", &tag), 0);
+    assert_int_equal(sl_tag(rt, "other", &other), 0);
+    assert_int_equal(put_n(rt, other, 0, 7, 0), 0);
+    for (unsigned i = 0; i < 20000; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "b%u", i);
+        assert_int_equal(sl_put(rt, tag, name, 0, "x", 1, NULL), 0);
+    }
+    assert_int_equal(sl_tag_del(rt, tag), 0);
+    assert_in_range(__atomic_load_n(&destroyed_most, __ATOMIC_RELAXED), 1,
+                    1024u * c.workers);
+    assert_int_equal(get_n(rt, other, 0, 7), 0);
+    assert_int_equal(sl_tag(rt, "large", &tag), 0);
+    expect_size(rt, tag, 0);
+    assert_int_equal(sl_close(rt), 0);
+}
+
 static void races_on_volatile_tags_end_exact(void **state)
 {
     (void)state;
@@ -473,6 +526,7 @@ int main(void)
         cmocka_unit_test(a_failed_delete_loses_nothing),
         cmocka_unit_test(a_tag_not_recorded_yet_takes_no_blobs),
         cmocka_unit_test(space_of_a_deleted_tag_is_used_again),
+        cmocka_unit_test(a_large_tag_goes_in_steps),
         cmocka_unit_test(races_on_volatile_tags_end_exact),
         cmocka_unit_test(races_on_recorded_tags_end_exact),
         cmocka_unit_test(a_version_is_the_one_that_was_recorded),

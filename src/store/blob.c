@@ -268,10 +268,18 @@ static void blob_rest(struct shard *sh, struct blob *b)
         tag_rests(sh, b->tag);
 }
 
+uint32_t blob_drop_last(struct shard *sh, struct blob *b, uint32_t most)
+{
+    uint32_t n = b->n < most ? b->n : most;
+    for (uint32_t i = 0; i < n; i++)
+        blob_drop(sh, b, &b->ext[b->n - 1u - i]);
+    blob_set_n(b, b->n - n);
+    return n;
+}
+
 void blob_destroy(struct shard *sh, struct blob *b)
 {
-    for (uint32_t i = 0; i < b->n; i++)
-        blob_drop(sh, b, &b->ext[i]);
+    blob_drop_last(sh, b, b->n);
     blob_forget(sh, b);
 }
 

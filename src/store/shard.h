@@ -375,6 +375,9 @@ int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
 /** The same without the index, which the caller sees to (recovery). */
 int blob_make(struct shard *sh, const struct sl_task *t, struct tag *tag,
               struct blob **out);
+/** Frees its last extents, up to `most`; returns how many. The blob is on its
+ *  way out, and not busy. */
+uint32_t blob_drop_last(struct shard *sh, struct blob *b, uint32_t most);
 /** Unlinks, frees extents and the record; waiting writers are served again. */
 void blob_destroy(struct shard *sh, struct blob *b);
 /** The same without freeing extents: they are somebody else's. */

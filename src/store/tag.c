@@ -17,6 +17,7 @@
  *   ready --all shards: dead, busy blobs waited for--> dead --DEL_TAG stored-->
  *         --all shards: destroy the blobs, drop--> absent --> answered
  *
+ * Blobs are destroyed in steps, between which the worker serves other calls.
  * Requests find a tag while it is ready and not dead. So a record of a blob is
  * never stored without that of its tag, and space of recorded blobs becomes
  * free after their records have gone for good. A failure takes the second
@@ -373,14 +374,28 @@ static int revive_part(struct scatter *s, struct shard *sh)
     return 0;
 }
 
+/* Extents and blobs that go before the worker's other calls get their turn:
+ * below a millisecond. */
+#define PURGE_STEP 512u
+
 /* A flush may have made a blob busy again, which stores nothing (update.c). */
 static int purge_part(struct scatter *s, struct shard *sh)
 {
     struct tag *tag = tag_here(s, sh);
     if (tag->busy)
         return wait_for_rest(s, tag);
-    while (tag->n)
-        blob_destroy(sh, tag_blob(sh, tag, tag->n - 1u));
+    for (uint32_t left = PURGE_STEP; tag->n && left;) {
+        struct blob *b = tag_blob(sh, tag, tag->n - 1u);
+        left -= blob_drop_last(sh, b, left);
+        if (left) {
+            blob_destroy(sh, b);
+            left--;
+        }
+    }
+    if (tag->n) {
+        scatter_retry(s, sh);
+        return TASK_LATER;
+    }
     if (sh != s->origin)
         tag_drop(sh, tag);
     return 0;
