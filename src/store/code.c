@@ -152,6 +152,8 @@ void coded_free(struct update *u)
         if (!u->coded[i].given)
             free(u->coded[i].buf);
     free(u->coded);
+    u->coded = NULL;
+    u->n_coded = u->next_coded = 0;
 }
 
 void coded_set(struct extent *e, const struct coded *c)
@@ -250,7 +252,7 @@ static void code_pieces(struct update *u)
     u->pending = 0;
     int rc = list_units(u);
     if (rc)
-        update_end(u, rc);
+        update_fail(u, rc);
     else
         next_units(u);
 }

@@ -181,7 +181,7 @@ static int gather_move(struct update *u)
 {
     const struct blob *b = u->b;
     uint64_t bytes = 0;
-    uint32_t i = 0;
+    uint32_t i = blob_seek(b, u->next_off);
     while (i < b->n && u->n < MOVE_PIECES && bytes < MOVE_BYTES) {
         const struct extent *e = &b->ext[i];
         uint32_t taken = 1;
@@ -201,7 +201,10 @@ static int gather_move(struct update *u)
             return u->n ? 0 : SL_ENOMEM; /* what there is goes first */
         bytes += u->piece[u->n - 1u].len;
         i += taken;
+        u->taken += taken;
+        u->next_off = b->ext[i - 1u].off + b->ext[i - 1u].len;
     }
+    u->last = i == b->n || u->taken >= b->n / MOVE_SHARE;
     return 0;
 }
 
@@ -260,7 +263,7 @@ static void give_list(struct update *u)
 static void loaded(struct update *u)
 {
     if (u->code) {
-        update_end(u, u->code);
+        update_fail(u, u->code);
         return;
     }
     for (uint32_t i = 0; i < u->n; i++)

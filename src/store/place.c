@@ -12,26 +12,38 @@
 
 /* ---- giving back ---- */
 
-static void drop_one(struct update *u, uint32_t i)
+static struct unit_io *unit_of(const struct update *u, uint32_t i)
 {
+    return &u->units[i - u->n_ready];
+}
+
+static void drop_last(struct update *u)
+{
+    uint32_t i = --u->n_made;
     const struct extent *e = &u->made[i];
     if (e->target != TARGET_PINNED) {
         unit_free(u->sh, e);
         return;
     }
     shard_discharge(u->sh, UINT64_C(1) << e->klass);
-    if (u->units[i].own_chunk)
+    if (i < u->n_ready || unit_of(u, i)->own_chunk)
         chunk_unref(u->sh->env.cache, e->loc);
-    u->units[i].own_chunk = 0;
+}
+
+void update_drop_window(struct update *u)
+{
+    while (u->n_made > u->n_ready)
+        drop_last(u);
+    for (uint32_t i = 0; i < u->n; i++)
+        u->piece[i].kept = 0;
 }
 
 void update_drop_made(struct update *u)
 {
-    for (uint32_t i = 0; i < u->n_made; i++)
-        drop_one(u, i);
-    for (uint32_t i = 0; i < u->n; i++)
-        u->piece[i].kept = 0;
-    u->n_made = 0;
+    update_drop_window(u);
+    while (u->n_made)
+        drop_last(u);
+    u->n_ready = 0;
 }
 
 void update_keep(struct update *u)
@@ -82,12 +94,12 @@ static int room_for_units(struct update *u)
     uint32_t n = 1;
     for (uint32_t i = 0; i < u->n; i++)
         n += (u->piece[i].len + UNIT_BYTES - 1u) / UNIT_BYTES;
-    free(u->made);
+    struct extent *made = realloc(u->made, (u->n_ready + n) * sizeof(*u->made));
     free(u->units);
-    u->n_made = 0;
-    u->made = calloc(n, sizeof(*u->made));
     u->units = calloc(n, sizeof(*u->units));
-    return u->made && u->units ? 0 : SL_ENOMEM;
+    if (made)
+        u->made = made;
+    return made && u->units ? 0 : SL_ENOMEM;
 }
 
 /* SL_ENOSPC: none of the order from number i on has room. `c` may be null; what
@@ -124,7 +136,7 @@ static int plan_units(struct update *u, struct piece *p, uint32_t i)
         if (rc)
             break;
         u->made[u->n_made] = e;
-        u->units[u->n_made++].io.buf =
+        unit_of(u, u->n_made++)->io.buf =
             e.codec ? c->buf : shard_arena(u->sh) + p->chunk + p->skip + at;
     }
     return rc;
@@ -152,7 +164,7 @@ static int plan_chunk(struct update *u, const struct piece *p, uint32_t k)
     if (c)
         coded_set(&e, c);
     u->made[u->n_made] = e;
-    u->units[u->n_made++].own_chunk = 1;
+    unit_of(u, u->n_made++)->own_chunk = 1;
     return 0;
 }
 
@@ -199,7 +211,7 @@ static int plan_piece(struct update *u, struct piece *p)
         rc = u->order[i] == TARGET_PINNED ? plan_pinned(u, p)
                                           : plan_units(u, p, i);
         while (rc && u->n_made > before)
-            drop_one(u, --u->n_made);
+            drop_last(u);
     }
     return rc;
 }
@@ -235,10 +247,11 @@ static int plan(struct update *u)
             if (u->piece[k].own)
                 chunk_unref(u->sh->env.cache, u->piece[k].chunk);
         u->n = i;
+        u->last = 1;
         rc = 0;
     }
     if (rc)
-        update_drop_made(u);
+        update_drop_window(u);
     return rc;
 }
 
@@ -248,15 +261,15 @@ static void units_ended(struct update *u)
 {
     int code = u->code;
     if (!code) {
-        update_placed(u);
+        update_window_done(u);
         return;
     }
-    update_drop_made(u);
+    update_drop_window(u);
     u->code = 0;
     if (code == SL_ENOSPC)
         update_place(u); /* the next target may have room */
     else
-        update_end(u, code);
+        update_fail(u, code);
 }
 
 static void unit_failed(struct update *u, const struct extent *e, int code)
@@ -304,8 +317,8 @@ void update_write(struct update *u)
         return;
     }
     u->pending = 1; /* ours, so that completions inside the loop do not end */
-    for (uint32_t i = 0; i < u->n_made && !u->code; i++) {
-        struct unit_io *io = &u->units[i];
+    for (uint32_t i = u->n_ready; i < u->n_made && !u->code; i++) {
+        struct unit_io *io = unit_of(u, i);
         if (u->made[i].target == TARGET_PINNED)
             continue;
         io->sh = u->sh;
@@ -372,5 +385,5 @@ void update_place(struct update *u)
     if (!rc)
         update_write(u);
     else if (rc != SL_ENOSPC || !ask_for_space(u))
-        update_end(u, rc);
+        update_fail(u, rc);
 }

@@ -193,6 +193,48 @@ void update_placed(struct update *u)
     }
 }
 
+/* ---- the windows of a move ---- */
+
+void update_fail(struct update *u, int code)
+{
+    if (!u->n_ready) {
+        update_end(u, code);
+        return;
+    }
+    update_drop_window(u); /* who asks for the rest meets the cause again */
+    update_placed(u);
+}
+
+static void next_window(struct message *m)
+{
+    struct update *u =
+        (struct update *)(void *)((char *)m - offsetof(struct update, windows));
+    free_pieces(u);
+    coded_free(u);
+    u->n = 0;
+    u->n_ready = u->n_made;
+    int rc = update_gather(u);
+    if (rc)
+        update_fail(u, rc);
+    else
+        update_load(u);
+}
+
+void update_window_done(struct update *u)
+{
+    /* Relaxed: nothing else goes with it. Partner: store_stop. */
+    if (u->kind != UPDATE_MOVE || u->last ||
+        __atomic_load_n(&u->sh->store->stopping, __ATOMIC_RELAXED)) {
+        update_placed(u);
+        return;
+    }
+    update_keep(u);
+    /* By a message: a tier that is memory would call ever deeper, and others
+     * get their turn. */
+    u->windows.run = next_window;
+    u->sh->env.post(u->sh->env.runtime, u->sh->id, &u->windows);
+}
+
 /* ---- begin ---- */
 
 /* Lent chunks of the list from number i on are freed: no slot knows them. */

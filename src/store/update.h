@@ -8,6 +8,9 @@
  *   (gather.c)                 (code.c)  (place.c) units     ^
  *                                                   +-> record
  *
+ * A move goes round from gather to write, by a few pieces each time, before it
+ * publishes.
+ *
  * The blob is busy meanwhile: writers queue, readers see the old version until
  * it is published. What is to become extents are pieces: runs of bytes in
  * chunks.
@@ -20,6 +23,9 @@
 
 /* A window of a move: so many pieces at once. */
 #define MOVE_PIECES 16u
+/* A move goes on window by window until it has moved this part of the blob's
+ * extents, then publishes: each publication copies the list of all of them. */
+#define MOVE_SHARE 32u
 
 struct piece {
     uint64_t off; /* in the blob */
@@ -64,6 +70,10 @@ struct update {
     uint8_t replace;
     uint32_t from, to; /* UPDATE_MOVE: bits of targets */
     enum move_why why;
+    uint64_t next_off;      /* its next window begins here */
+    uint32_t taken;         /* extents that its windows took */
+    uint8_t last;           /* no window follows */
+    struct message windows; /* to begin the next one */
     uint32_t full;   /* bits of those that said so when they were written */
     uint8_t settled; /* space that waited for a commit was asked for */
     uint8_t asked;   /* other shards gave back what they did not use */
@@ -72,8 +82,9 @@ struct update {
     uint8_t order[TARGETS_MAX];
     uint32_t n_order;
     struct extent *made;
-    struct unit_io *units;
+    struct unit_io *units; /* of made[n_ready] and what follows */
     uint32_t n_made;
+    uint32_t n_ready;    /* made by earlier windows, the bytes are there */
     struct coded *coded; /* of all units, or null: nothing is coded */
     uint32_t n_coded, next_coded;
     uint8_t codec;     /* as the byte of a put */
@@ -87,12 +98,19 @@ struct update {
 void update_keep(struct update *u);
 /** Ends the update; u is gone. */
 void update_end(struct update *u, int code);
+/** The same for what failed before it was placed: what earlier windows of a
+ *  move brought is published. */
+void update_fail(struct update *u, int code);
 /** Makes `merged` what readers see; ends the update. */
 void update_publish(struct update *u);
 /** All that is made is on its target: merges, records, publishes. */
 void update_placed(struct update *u);
+/** A window's bytes are on their targets: the next one, or update_placed. */
+void update_window_done(struct update *u);
 /** What is made will not be published. */
 void update_drop_made(struct update *u);
+/** The same of the window in hand. */
+void update_drop_window(struct update *u);
 
 /** Finds the pieces. SL_ENOMEM. */
 int update_gather(struct update *u);
