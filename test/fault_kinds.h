@@ -30,6 +30,18 @@ void __wrap_meta_submit(struct meta *m, struct meta_change *c)
         __real_meta_submit(m, c);
 }
 
+/* One that is to fail, or is counted down, is submitted. */
+int __real_meta_now(struct meta *m, struct meta_change *c);
+int __wrap_meta_now(struct meta *m, struct meta_change *c);
+
+int __wrap_meta_now(struct meta *m, struct meta_change *c)
+{
+    if (__atomic_load_n(&meta_left, __ATOMIC_ACQUIRE) || !__real_meta_now(m, c))
+        return 0;
+    __atomic_fetch_add(&meta_seen, 1u, __ATOMIC_RELAXED);
+    return 1;
+}
+
 enum fault_kind { K_ERROR, K_FULL, K_TORN, K_LOST, K_HALF, K_META, KINDS };
 static const char *const kind_names[KINDS] = {"error", "full", "torn",
                                               "lost",  "half", "metadata"};

@@ -68,28 +68,28 @@ int fdatasync(int fd)
 
 /* ---- a store's side ---- */
 
-/* Changes whose carried bytes are on their way, have arrived, were synced. */
-static unsigned flying, arrived, synced;
+/* Changes whose carried bytes the log alone has, have landed, were synced. */
+static unsigned owed, landed, synced;
 
 static int fake_sync(void *user)
 {
     (void)user;
-    synced = arrived;
+    synced = landed;
     return SL_OK;
 }
 
-static void fake_land(void *user, struct meta_change *c)
+static void fake_owe(void *user, struct meta_change *c)
 {
     (void)user;
     (void)c;
-    flying++;
+    owed++;
 }
 
-static int fake_landed(void *user)
+static int fake_land(void *user)
 {
     (void)user;
-    arrived += flying;
-    flying = 0;
+    landed += owed;
+    owed = 0;
     return SL_OK;
 }
 
@@ -97,8 +97,8 @@ static struct meta *open_meta(const char *dir)
 {
     struct meta_config c = {.dir = dir,
                             .sync = fake_sync,
+                            .owe = fake_owe,
                             .land = fake_land,
-                            .landed = fake_landed,
                             .delay_ms = LONG_MS};
     struct meta *m = NULL;
     char *path = help_path(dir, "log");
@@ -199,9 +199,8 @@ static void submit_both(struct meta_change *c, int code)
     job_done(c, code);
 }
 
-/* A sync for one change of a group may begin before the bytes of another have
- * arrived. */
-static void commit_syncs_bytes_that_arrived_behind_the_last_sync(void **state)
+/* A sync for one change of a group comes before the bytes of another land. */
+static void commit_syncs_bytes_that_landed_behind_the_last_sync(void **state)
 {
     struct meta_extent e[2][1];
     struct pair p = {.batch = BATCH_INIT,
@@ -210,7 +209,7 @@ static void commit_syncs_bytes_that_arrived_behind_the_last_sync(void **state)
     struct pair *at = &p;
     struct job first = {.c = {.op = META_FLUSH, .done = submit_both}};
 
-    flying = arrived = synced = 0;
+    owed = landed = synced = 0;
     p.m = open_meta(*state);
     help_tags(p.m, 1);
     pattern_put(&p.carrier, 0, 0, 1, 1);
@@ -227,8 +226,9 @@ static void commit_syncs_bytes_that_arrived_behind_the_last_sync(void **state)
     meta_submit(p.m, &first.c);
     batch_wait(&p.batch);
     assert_int_equal(p.carrier.code | p.plain.code, 0);
-    assert_int_equal(arrived, 1);
+    assert_int_equal(owed, 1);
     assert_int_equal(help_flush(p.m), 0);
+    assert_int_equal(landed, 1);
     assert_int_equal(synced, 1);
     meta_close(p.m);
 }
@@ -255,7 +255,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(sync_of_the_log_that_failed_is_not_built_upon),
-        CASE(commit_syncs_bytes_that_arrived_behind_the_last_sync),
+        CASE(commit_syncs_bytes_that_landed_behind_the_last_sync),
         CASE(change_tried_again_after_a_commit_is_not_settled),
     };
 

@@ -27,6 +27,16 @@ void __wrap_meta_submit(struct meta *m, struct meta_change *c)
     __real_meta_submit(m, c);
 }
 
+/* All are submitted, so that each is counted once. */
+int __wrap_meta_now(struct meta *m, struct meta_change *c);
+
+int __wrap_meta_now(struct meta *m, struct meta_change *c)
+{
+    (void)m;
+    (void)c;
+    return 0;
+}
+
 static uint64_t recorded_since(uint64_t before)
 {
     return __atomic_load_n(&extents_recorded, __ATOMIC_RELAXED) - before;

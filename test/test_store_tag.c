@@ -33,6 +33,16 @@ void __wrap_meta_submit(struct meta *m, struct meta_change *c)
     __atomic_store_n(&held, c, __ATOMIC_RELEASE);
 }
 
+/* What may be held back is submitted. */
+int __wrap_meta_now(struct meta *m, struct meta_change *c);
+
+int __wrap_meta_now(struct meta *m, struct meta_change *c)
+{
+    (void)m;
+    (void)c;
+    return 0;
+}
+
 static void hold(int op)
 {
     __atomic_store_n(&held, NULL, __ATOMIC_RELAXED);

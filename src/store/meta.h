@@ -10,7 +10,9 @@
  * One committer thread takes the changes that are queued, up to 1024 at a time,
  * appends them to the log (meta_log.h) by one write and calls each `done`. When
  * one of them asks for it, `sync` first brings the data they name to stable
- * storage, and the log is synced too. Changes apply in the order of submission.
+ * storage, and the log is synced too. A change that asks for no sync is appended
+ * by its own thread while the committer has nothing to do (meta_now). Changes
+ * apply in the order of submission.
  *
  * LMDB gets what the log has when that is long or old enough, on META_FLUSH and
  * at the close: data is synced, one transaction takes all and is synced, the
@@ -80,6 +82,7 @@ struct meta_name {
 /* New bytes of a change, for the log: the change needs no sync of the data. */
 struct meta_carried {
     uint32_t extent; /* number in blob.extents; they ascend */
+    /* The caller's; when the log has the change, those in the log's memory. */
     const uint8_t *bytes;
 };
 
@@ -96,10 +99,9 @@ struct meta_change {
                               id and its name; DEL_TAG: tag (its blobs' records
                               too) */
     struct meta_name from; /* RENAME_BLOB */
-    /* PUT_BLOB: the bytes that config.land brings to their targets. All extents
-     * of the change that are new, or none; the frame is below
-     * LOG_PAYLOAD_MAX. */
-    const struct meta_carried *carried;
+    /* PUT_BLOB: the bytes that are not in their targets yet. All extents of the
+     * change that are new, or none; the frame is below LOG_PAYLOAD_MAX. */
+    struct meta_carried *carried;
     uint32_t n_carried;
     /* Stable storage first: data, then the log. Else it survives the process,
      * and a power cut from the next commit on. */
@@ -118,13 +120,14 @@ struct meta_config {
     /** Brings all data written so far to stable storage; committer thread.
      *  Null: nothing to sync. It logs its own errors. */
     int (*sync)(void *user);
-    /** Begins to write the carried bytes of a change to their targets; it goes
-     *  on beside the log. `landed` waits for all that was begun, and answers
-     *  with the code of one that failed: then nothing of the group is stored.
-     *  Committer thread; a commit syncs what has landed. Null if no change
-     *  carries. */
-    void (*land)(void *user, struct meta_change *c);
-    int (*landed)(void *user);
+    /** The log has a change with carried bytes, which stay where `carried` says
+     *  until `land` has returned 0. Before `done`, on the thread that appended.
+     *  Null if no change carries, as `land`. */
+    void (*owe)(void *user, struct meta_change *c);
+    /** Before a commit, which syncs after it: writes the carried bytes of all
+     *  changes since the last one to their targets, but for those that no
+     *  record names any more. A code: the commit fails. Committer thread. */
+    int (*land)(void *user);
     /** At a replay: writes bytes that the log carries. A code ends the replay;
      *  what has no target any more is for `verify`. */
     int (*restore)(void *user, const struct meta_extent *e,
@@ -163,6 +166,10 @@ int meta_load(struct meta *m,
 
 /** Queues a change; any thread; never blocks on the disk. */
 void meta_submit(struct meta *m, struct meta_change *c);
+/** Appends a META_PUT_BLOB or META_DEL_BLOB that asks for no sync at once; any
+ *  thread; one write to the page cache. True: the log has it, `done` is not
+ *  called. False: it is not there, the change is to be submitted. */
+int meta_now(struct meta *m, struct meta_change *c);
 
 /** Number of the last change that the committer has taken; any thread. After
  *  `done` it is that change's number at least. */

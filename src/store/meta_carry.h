@@ -18,6 +18,7 @@ static inline uint32_t carry_bytes(const struct meta_extent *e)
 
 /** Exactly the bytes that carry_encode writes. */
 size_t carry_bound(const struct meta_change *c);
+/** What is carried is pointed to in `out` afterwards. */
 void carry_encode(const struct meta_change *c, uint8_t *out);
 
 /** The record as a frame of its own; false: the payload is damaged. */

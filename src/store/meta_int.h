@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file
- * What meta.c (queue, open) and meta_load.c share.
+ * What meta.c (queue, open), meta_group.c and meta_load.c share.
  *
- * Locks: `lock` guards the queue and is held for a few instructions;
+ * Locks, in the order in which they are taken: `log_lock` is held by the
+ * committer while it works, and by others for one write of the log;
  * `env_lock` keeps a load and a commit apart, because the map may grow only
- * while no transaction is open. Neither is taken under the other.
+ * while no transaction is open; `lock` guards the queue and is held for a few
+ * instructions.
  */
 #ifndef SLUICE_META_INT_H
 #define SLUICE_META_INT_H
@@ -25,26 +27,48 @@ struct meta {
     pthread_mutex_t env_lock; /* guards env */
     struct meta_env env;
 
-    /* The committer's. */
+    pthread_mutex_t log_lock; /* guards what follows */
     struct meta_log log;
     struct reserve reserve;
     struct tag_set tags; /* that have a record */
     struct meta_change *group[GROUP_MAX];
     unsigned n;
     int unsynced;     /* the log names data that was not synced since */
-    int carried;      /* the log has bytes that were not synced elsewhere */
+    int carried;      /* the log has bytes that may not be elsewhere */
     uint64_t old_ns;  /* when the log got its first frame */
     int stuck;        /* code of the last commit, when it failed */
     uint64_t last_ns; /* when a commit was tried last */
+    uint64_t sync_ns; /* how long the last sync of a group took */
 
-    uint64_t last, settled; /* atomic; the committer writes */
+    uint64_t last, settled; /* atomic; written under log_lock */
+    int wanted; /* atomic: the committer has log_lock, or waits for it */
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
     struct meta_change *first, **tail;
+    unsigned queued;
+    unsigned expect; /* so many came with the last sync */
     int stop;
+    int nudged; /* the log was changed, and when a commit is due */
     pthread_t thread;
 };
+
+/* ---- meta_group.c; under log_lock ---- */
+/** Brings written data to stable storage; config.sync. */
+int meta_sync_data(struct meta *m);
+/** LMDB gets the log, which begins anew. */
+int meta_apply_log(struct meta *m, struct apply *a);
+/** LMDB gets the log, and `extra` behind it. Codes of struct meta_change. */
+int meta_commit(struct meta *m, const struct meta_change *extra);
+/** A flush, or a change that is too large for the log. */
+int meta_is_alone(const struct meta_change *c);
+/** Splits a group off the list; returns what is behind it. */
+struct meta_change *meta_group_take(struct meta *m, struct meta_change *list);
+/** Stores the group and calls each `done`. */
+void meta_group_serve(struct meta *m);
+/** Appends one that needs no sync, without `done`. A code: it is not in the log,
+ *  and the log is as it was. */
+int meta_append(struct meta *m, struct meta_change *c);
 
 /** Fills `tags` from LMDB; before the thread runs. */
 int meta_tags_load(struct meta *m);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -111,7 +112,8 @@ void log_close(struct meta_log *l)
 {
     if (l->fd >= 0)
         close(l->fd);
-    free(l->buf);
+    if (l->buf)
+        munmap(l->buf, LOG_ROOM);
     free(l->path);
     memset(l, 0, sizeof *l);
     l->fd = -1;
@@ -143,11 +145,6 @@ void log_restart(struct meta_log *l, uint64_t generation)
     l->n = 0;
     l->generation = generation;
     l->chain = generation;
-    if (l->room > 2u * LOG_LIMIT) { /* after one large group */
-        free(l->buf);
-        l->buf = NULL;
-        l->room = 0;
-    }
 }
 
 struct log_place log_here(const struct meta_log *l)
@@ -176,19 +173,16 @@ int log_undo(struct meta_log *l, const struct log_place *p)
 
 static int room_for(struct meta_log *l, size_t bytes)
 {
-    size_t room = l->room ? l->room : READ_STEP;
-    uint8_t *p;
+    void *p;
 
-    if (l->used + bytes <= l->room)
-        return SL_OK;
-    while (room < l->used + bytes)
-        room *= 2u;
-    p = realloc(l->buf, room);
-    if (!p)
-        return SL_ENOMEM;
-    l->buf = p;
-    l->room = room;
-    return SL_OK;
+    if (!l->buf) {
+        p = mmap(NULL, LOG_ROOM, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED)
+            return SL_ENOMEM;
+        l->buf = p;
+    }
+    return l->used + bytes <= LOG_ROOM ? SL_OK : SL_ENOMEM;
 }
 
 static uint8_t *frame(struct meta_log *l, enum log_op op, uint32_t bytes)

@@ -28,7 +28,10 @@
 #define LOG_SUM 8u
 /* A commit is due when the log is longer. A replay reads at most this much and
  * one group. */
-#define LOG_LIMIT (UINT32_C(32) << 20)
+#define LOG_LIMIT (UINT32_C(64) << 20)
+/* Of the memory: address space, of which what frames fill is used. More than
+ * LOG_LIMIT and the largest group that follows. */
+#define LOG_ROOM (UINT64_C(256) << 20)
 /* Larger changes go to LMDB at once. */
 #define LOG_PAYLOAD_MAX (UINT32_C(1) << 20)
 
@@ -45,8 +48,10 @@ enum log_op {
 struct meta_log {
     char *path;
     int fd;
-    uint8_t *buf; /* the frames of this generation */
-    size_t used, room;
+    /* The frames of this generation. It does not move: payloads stay where they
+     * are until log_restart. Null: none yet. */
+    uint8_t *buf;
+    size_t used;
     size_t mark; /* what the file has of them */
     size_t open; /* start of the frame that is not sealed */
     uint64_t generation;

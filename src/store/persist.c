@@ -31,18 +31,37 @@ void change_submit(struct change *c)
     meta_submit(c->sh->store->meta, &c->meta);
 }
 
+void change_make(struct change *c)
+{
+    c->meta.user = c;
+    if (meta_now(c->sh->store->meta, &c->meta))
+        c->done(c, 0);
+    else
+        change_submit(c);
+}
+
 int change_carry(struct change *c, uint32_t n)
 {
     c->carried = calloc(n, sizeof(*c->carried));
-    c->carry = calloc(n, sizeof(*c->carry));
+    c->owed = calloc(n, sizeof(*c->owed));
+    if (!c->carried || !c->owed)
+        return SL_ENOMEM;
+    c->n_owed = n;
+    for (uint32_t i = 0; i < n; i++) {
+        c->owed[i] = calloc(1, sizeof(*c->owed[i]));
+        if (!c->owed[i])
+            return SL_ENOMEM;
+    }
     c->meta.carried = c->carried;
-    return c->carried && c->carry ? 0 : SL_ENOMEM;
+    return 0;
 }
 
 void change_release(struct change *c)
 {
+    for (uint32_t i = 0; i < c->n_owed; i++)
+        free(c->owed[i]);
     free(c->carried);
-    free(c->carry);
+    free(c->owed);
     free(c->extents);
     free(c);
 }
@@ -149,7 +168,7 @@ static int delete_recorded(struct shard *sh, struct sl_task *t, struct blob *b)
     c->meta.blob.name_len = b->name_len;
     c->meta.sync = b->persist > 1u; /* as durable as what it deletes */
     blob_enter(b);
-    change_submit(c);
+    change_make(c);
     return TASK_LATER;
 }
 

@@ -59,6 +59,7 @@ void settle_unit(struct shard *sh, const struct extent *e)
 {
     struct settle *s = &sh->settle;
     uint64_t change = meta_last(sh->store->meta);
+    owed_drop(&sh->store->owed, e);
     if (change <= meta_settled(sh->store->meta)) {
         extent_free(sh, e);
         return;

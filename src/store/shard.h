@@ -13,6 +13,7 @@
  *   place.c      writing them to a target
  *   code.c       units made smaller by a codec, before they are placed
  *   unit.c     units on targets below the arena: write, read, checksum
+ *   owed.c     those whose bytes only the log has
  *   decode.c   coded ones, back to plain bytes
  *   get.c      answers by chunk, or by a list of segments; size, stat
  *   list.c     names, size of a tag, flush
@@ -38,6 +39,7 @@
 #include "store/events.h"
 #include "store/evict.h"
 #include "store/meta.h"
+#include "store/owed.h"
 #include "store/store.h"
 #include "store/target.h"
 
@@ -287,9 +289,7 @@ struct store {
     pthread_mutex_t code_lock;
     struct store_dir *dir;
     struct meta *meta;
-    /* Writes of carried bytes (stable.c), under `sync`. */
-    uint32_t landing, landing_on; /* how many; bits of their targets */
-    int land_code;
+    struct owed owed;
     pthread_mutex_t shards_lock; /* shards come and go, the committer looks */
     uint64_t settling;           /* atomic: units of all shards in `settle` */
 };
@@ -596,18 +596,12 @@ int settle_all(struct shard *sh, void (*done)(void *user, int code),
                void *user);
 
 /* ---- persist.c ---- */
-/* One unit whose bytes go through the log; `io.buf` is the update's. */
-struct carry {
-    struct tier_io io;
-    struct store *store;
-    uint32_t target;
-};
-
 struct change {
     struct meta_change meta;
     struct meta_extent *extents;
     struct meta_carried *carried; /* null: none */
-    struct carry *carry;          /* of each of them */
+    struct owed_unit **owed;      /* of each of them; null: owed by now */
+    uint32_t n_owed;
     struct message msg;
     struct shard *sh;
     int code;
@@ -621,6 +615,9 @@ int change_blob(struct shard *sh, const struct blob *b, const struct merged *m,
 /** Room for n carried units. SL_ENOMEM. */
 int change_carry(struct change *c, uint32_t n);
 void change_submit(struct change *c);
+/** The same; when no sync is asked for, `done` may be called before it returns.
+ *  A put or a delete of a blob. */
+void change_make(struct change *c);
 /** Waits until all changes submitted so far are in LMDB, synced. Not on a
  *  worker. */
 int store_barrier(struct store *s);

@@ -5,7 +5,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -47,65 +46,20 @@ static int verify(void *user, const struct meta_extent *e)
 
 /* ---- bytes that the log carries ---- */
 
-static void landed_one(struct tier_io *io, int code)
-{
-    struct carry *c = io->user;
-    struct store *s = c->store;
-    s->landing--;
-    if (code)
-        s->land_code = code;
-    /* Release: the bytes are with the target. Partner: target.c, sync_one. */
-    __atomic_store_n(&s->target[c->target].dirty, 1u, __ATOMIC_RELEASE);
-}
-
-static void land(void *user, struct meta_change *m)
+static void owe(void *user, struct meta_change *m)
 {
     struct store *s = user;
     struct change *c = m->user;
-    pthread_mutex_lock(&s->sync);
     for (uint32_t i = 0; i < m->n_carried; i++) {
-        struct carry *one = &c->carry[i];
-        struct tier_port *port = s->target[one->target].sync;
-        one->io.done = landed_one;
-        one->io.user = one;
-        s->landing++;
-        int rc = port ? port->tier->ops->write(port, &one->io) : SL_EIO;
-        if (rc) {
-            s->landing--;
-            s->land_code = rc;
-            continue;
-        }
-        s->landing_on |= TARGET_BIT(one->target);
-        port->tier->ops->poll(port); /* off it goes */
+        c->owed[i]->bytes = m->carried[i].bytes;
+        owed_add(&s->owed, c->owed[i]);
+        c->owed[i] = NULL;
     }
-    pthread_mutex_unlock(&s->sync);
 }
 
-static void wait_some(struct tier_port *port)
+static int land(void *user)
 {
-    const struct timespec nap = {0, 20000};
-    const struct tier_ops *ops = port->tier->ops;
-    if (ops->wait)
-        ops->wait(port);
-    else if (!ops->poll(port))
-        nanosleep(&nap, NULL);
-}
-
-static int landed(void *user)
-{
-    struct store *s = user;
-    pthread_mutex_lock(&s->sync);
-    for (uint32_t t = 0; t < TARGETS_MAX; t++) {
-        struct tier_port *port = s->target[t].sync;
-        while ((s->landing_on & TARGET_BIT(t)) && s->landing && port &&
-               port->tier->ops->pending(port))
-            wait_some(port);
-    }
-    int rc = s->land_code;
-    s->landing_on = 0;
-    s->land_code = 0;
-    pthread_mutex_unlock(&s->sync);
-    return rc;
+    return owed_land(user);
 }
 
 static int restore(void *user, const struct meta_extent *e,
@@ -142,8 +96,8 @@ int stable_open(struct store *s)
 {
     struct meta_config m = {.dir = s->dir->path,
                             .sync = sync_data,
+                            .owe = owe,
                             .land = land,
-                            .landed = landed,
                             .restore = restore,
                             .settled = settled,
                             .verify = verify,

@@ -65,6 +65,8 @@ int store_open(const struct store_config *c, struct store **out)
         rc = SL_ECONFIG;
     }
     if (!rc && s->dir)
+        rc = owed_open(&s->owed);
+    if (!rc && s->dir)
         rc = stable_open(s);
     if (rc)
         goto fail;
@@ -80,6 +82,7 @@ void store_close(struct store *s)
     code_stop(s);
     if (s->meta)
         meta_close(s->meta);
+    owed_close(&s->owed);
     targets_close(s);
     if (s->dir)
         dir_close(s->dir);

@@ -131,11 +131,10 @@ static int carry(const struct update *u, struct change *c)
             k++;
         c->carried[i] =
             (struct meta_carried){.extent = k, .bytes = u->units[i].io.buf};
-        c->carry[i].io = (struct tier_io){.loc = u->made[i].loc,
-                                          .buf = u->units[i].io.buf,
-                                          .bytes = extent_space(&u->made[i])};
-        c->carry[i].target = u->made[i].target;
-        c->carry[i].store = u->sh->store;
+        *c->owed[i] = (struct owed_unit){.loc = u->made[i].loc,
+                                         .n = extent_summed(&u->made[i]),
+                                         .space = extent_space(&u->made[i]),
+                                         .target = u->made[i].target & 0xffu};
     }
     c->meta.n_carried = rc ? 0 : u->n_made;
     return rc;
@@ -176,7 +175,7 @@ static void record(struct update *u)
         if (u->t->cell.score != SL_SCORE_AUTO)
             m->score = u->t->cell.score;
     }
-    change_submit(c);
+    change_make(c);
 }
 
 void update_placed(struct update *u)

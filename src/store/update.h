@@ -77,7 +77,7 @@ struct update {
     uint32_t full;   /* bits of those that said so when they were written */
     uint8_t settled; /* space that waited for a commit was asked for */
     uint8_t asked;   /* other shards gave back what they did not use */
-    uint8_t carries; /* the log gets the bytes, the committer writes them */
+    uint8_t carries; /* the log gets the bytes (owed.h) */
     uint8_t plain;   /* that was tried and failed */
     uint8_t order[TARGETS_MAX];
     uint32_t n_order;
