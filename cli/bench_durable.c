@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Durable puts of 4 KiB over 4096 names, on one disk, one after the other:
- * Sluice with 1, 16 and 256 puts in flight from one thread, LMDB and RocksDB
- * with so many puts in one transaction or batch, which is the most that they
- * can share a sync. Level 2 beside their sync, level 1 beside no sync.
+ * Durable puts of 4 KiB over 4096 names, on one disk: Sluice with 1, 16 and 256
+ * puts in flight from one thread, LMDB and RocksDB with so many puts in one
+ * transaction or batch, which is the most that they can share a sync. Level 2
+ * beside their sync, level 1 beside no sync. Each round measures the three one
+ * after the other, and compares only what it measured itself, because a disk
+ * and a machine that others use change from minute to minute.
  */
 #include "bench_durable.h"
 
@@ -22,20 +24,27 @@
 #define VALUE 4096u
 #define NAMES 4096u
 #define MOST 256u
+#define ROUNDS_MAX 99u
+#define STORES 3u
 
 static const char durable_help[] =
-    "Usage: sluice bench durable --data DIR [--ms N] [--json]\n"
+    "Usage: sluice bench durable --data DIR [OPTION]...\n"
     "4 KiB puts a second that survive a power cut (level 2) and the process\n"
-    "(level 1), with LMDB and RocksDB on the same disk in the same run.\n\n"
+    "(level 1), with LMDB and RocksDB on the same disk in the same run. Ratio\n"
+    "is Sluice / the other, the median of the rounds; less than 1 is worse.\n\n"
     "  --data DIR   a directory on the disk; what is made in it stays\n"
     "  --ms N       milliseconds of each measurement: 1000\n"
+    "  --rounds N   measurements of each store, in turns: 3\n"
+    "  --level N    only this one, 1 or 2\n"
+    "  --flight N   only so many in flight, up to 256\n"
+    "  --alone      Sluice only\n"
     "  --json       one object on standard output\n"
     "  -v, --verbose\n";
 
 struct durable {
     const char *dir;
-    uint64_t ms;
-    int json;
+    uint64_t ms, rounds, level, flight;
+    int json, alone;
     json_t *rows;
     uint8_t value[VALUE];
     uint64_t seed;
@@ -101,17 +110,20 @@ static int ours_run(struct durable *d, struct ours *o, unsigned depth,
     return rc;
 }
 
-static int ours_open(const struct durable *d, struct ours *o)
+/* A blob keeps the higher level of its puts, so each level has its own tag. */
+static int ours_open(const struct durable *d, int level, struct ours *o)
 {
+    char tag[16];
     char dir[1024];
     struct sl_config c = {
         .size = sizeof(c), .data_dir = dir, .file_bytes = UINT64_C(256) << 20};
     int rc = sub_dir(d, "sluice", dir, sizeof(dir));
     if (rc)
         return rc;
+    snprintf(tag, sizeof(tag), "level%d", level);
     rc = sl_open(&c, &o->rt);
     if (!rc)
-        rc = sl_tag(o->rt, "durable", &o->tag);
+        rc = sl_tag(o->rt, tag, &o->tag);
     return rc ? out_fail("'%s': %s", dir, sl_strerror(rc)) : 0;
 }
 
@@ -123,7 +135,7 @@ static int ours_rate(struct durable *d, unsigned depth, int level, double *rate)
                              .persist = (uint8_t)level}};
     double warm;
     uint64_t ms = d->ms;
-    int rc = ours_open(d, &o);
+    int rc = ours_open(d, level, &o);
     if (rc)
         return rc;
     d->ms = ms / 4u + 1u;
@@ -209,45 +221,123 @@ static int rocks_rate(struct durable *d, unsigned depth, int level,
     return rc ? out_fail("RocksDB: a write failed") : 0;
 }
 
-/* ---- report ---- */
+/* ---- a row ---- */
+
+enum who { SLUICE, LMDB, ROCKS };
+
+struct series {
+    unsigned depth, n;
+    int level;
+    double rate[STORES][ROUNDS_MAX];  /* 0: it is not here */
+    double ratio[STORES][ROUNDS_MAX]; /* Sluice against it */
+    const char *why;                  /* there is no RocksDB */
+};
+
+static int one_rate(struct durable *d, struct series *s, enum who who)
+{
+    double *rate = &s->rate[who][s->n];
+    if (who == SLUICE)
+        return ours_rate(d, s->depth, s->level, rate);
+    if (d->alone)
+        return 0;
+    if (who == LMDB)
+        return lmdb_rate(d, s->depth, s->level, rate);
+    return rocks_rate(d, s->depth, s->level, rate, &s->why);
+}
+
+/* Each of them begins in every third round. */
+static int one_round(struct durable *d, struct series *s)
+{
+    int rc = 0;
+    for (unsigned i = 0; i < STORES && !rc; i++)
+        rc = one_rate(d, s, (enum who)((s->n + i) % STORES));
+    for (unsigned i = LMDB; i < STORES; i++)
+        if (s->rate[i][s->n] > 0)
+            s->ratio[i][s->n] = s->rate[SLUICE][s->n] / s->rate[i][s->n];
+    s->n++;
+    return rc;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+static double median(double *v, unsigned n)
+{
+    qsort(v, n, sizeof(*v), by_value);
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+static void report_text(struct series *s)
+{
+    printf("%5d %9u %9.0f", s->level, s->depth, median(s->rate[SLUICE], s->n));
+    for (unsigned i = LMDB; i < STORES; i++) {
+        double rate = median(s->rate[i], s->n);
+        double ratio = median(s->ratio[i], s->n);
+        if (rate > 0)
+            printf("  %9.0f x%-6.2f %5.2f to %-5.2f", rate, ratio,
+                   s->ratio[i][0], s->ratio[i][s->n - 1u]);
+    }
+    if (s->rate[ROCKS][0] > 0 || !s->why)
+        puts("");
+    else
+        printf("  %s\n", s->why);
+    fflush(stdout);
+}
+
+static void report_json(const struct durable *d, struct series *s)
+{
+    json_array_append_new(
+        d->rows, json_pack("{s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "level",
+                           s->level, "in_flight", (int)s->depth, "rounds",
+                           (int)s->n, "sluice", median(s->rate[SLUICE], s->n),
+                           "lmdb", median(s->rate[LMDB], s->n), "rocksdb",
+                           median(s->rate[ROCKS], s->n), "ratio_lmdb",
+                           median(s->ratio[LMDB], s->n), "ratio_rocksdb",
+                           median(s->ratio[ROCKS], s->n)));
+}
 
 static int row(struct durable *d, unsigned depth, int level)
 {
-    double ours = 0, lmdb = 0, rocks = 0;
-    const char *why = "";
-    char against[64] = "";
-    int rc = ours_rate(d, depth, level, &ours);
-    if (!rc)
-        rc = lmdb_rate(d, depth, level, &lmdb);
-    if (!rc)
-        rc = rocks_rate(d, depth, level, &rocks, &why);
+    struct series s = {.depth = depth, .level = level};
+    int rc = 0;
+    while (s.n < d->rounds && !rc)
+        rc = one_round(d, &s);
     if (rc)
         return rc;
-    if (d->json) {
-        json_array_append_new(
-            d->rows, json_pack("{s:i, s:i, s:f, s:f, s:f}", "level", level,
-                               "in_flight", (int)depth, "sluice", ours, "lmdb",
-                               lmdb, "rocksdb", rocks));
-        return 0;
-    }
-    if (rocks > 0)
-        snprintf(against, sizeof(against), "%8.0f  x%.2f", rocks, ours / rocks);
-    printf("%5d %9u %9.0f %9.0f  x%-6.2f %s\n", level, depth, ours, lmdb,
-           ours / lmdb, rocks > 0 ? against : why);
-    fflush(stdout);
+    if (d->json)
+        report_json(d, &s);
+    else
+        report_text(&s);
     return 0;
+}
+
+static int rows(struct durable *d, int level)
+{
+    static const unsigned depths[] = {1, 16, 256};
+    int rc = 0;
+    if (d->level && d->level != (uint64_t)level)
+        return 0;
+    if (d->flight)
+        return row(d, (unsigned)d->flight, level);
+    for (unsigned i = 0; i < 3 && !rc; i++)
+        rc = row(d, depths[i], level);
+    return rc;
 }
 
 static int run(struct durable *d)
 {
-    static const unsigned depths[] = {1, 16, 256};
-    int rc = 0;
+    int rc;
     if (!d->json)
-        puts("puts of 4 KiB a second; ratio: Sluice against it\n"
-             "level in flight    Sluice      LMDB  ratio    RocksDB  ratio");
-    for (int level = 2; level >= 1 && !rc; level--)
-        for (unsigned i = 0; i < 3 && !rc; i++)
-            rc = row(d, depths[i], level);
+        puts("puts of 4 KiB a second; ratio: Sluice against it, lowest and "
+             "highest\n"
+             "level in flight    Sluice       LMDB ratio                    "
+             "RocksDB ratio");
+    rc = rows(d, 2);
+    if (!rc)
+        rc = rows(d, 1);
     if (rc || !d->json)
         return rc ? rc : out_done();
     return out_json(json_pack("{s:O}", "durable", d->rows));
@@ -255,7 +345,7 @@ static int run(struct durable *d)
 
 int bench_durable(int argc, char **argv)
 {
-    struct durable d = {.ms = 1000, .seed = clock_ns() | 1u};
+    struct durable d = {.ms = 1000, .rounds = 3, .seed = clock_ns() | 1u};
     const struct opt opts[] = {
         {.name = "data", .kind = OPT_TEXT, .to = &d.dir},
         {.name = "ms",
@@ -263,9 +353,25 @@ int bench_durable(int argc, char **argv)
          .to = &d.ms,
          .min = 1,
          .max = 600000},
+        {.name = "rounds",
+         .kind = OPT_NUMBER,
+         .to = &d.rounds,
+         .min = 1,
+         .max = ROUNDS_MAX},
+        {.name = "level",
+         .kind = OPT_NUMBER,
+         .to = &d.level,
+         .min = 1,
+         .max = 2},
+        {.name = "flight",
+         .kind = OPT_NUMBER,
+         .to = &d.flight,
+         .min = 1,
+         .max = MOST},
+        {.name = "alone", .kind = OPT_FLAG, .to = &d.alone},
         {.name = "json", .kind = OPT_FLAG, .to = &d.json},
     };
-    const struct opt_set set = {.help = durable_help, .opts = opts, .n = 3};
+    const struct opt_set set = {.help = durable_help, .opts = opts, .n = 7};
     int first, rc = opt_parse(&set, argc, argv, &first);
     if (rc != OPT_GO)
         return rc;
