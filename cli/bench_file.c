@@ -27,7 +27,7 @@
 #define SMALL 4096u
 #define LARGE (1u << 20)
 #define PAIRS_MAX 99u
-/* A worker that waits for its disk looks again after so long. */
+/* Where a port cannot be waited for, it is looked at again after so long. */
 #define NAP_NS 70000
 
 static const char file_help[] =
@@ -113,17 +113,19 @@ static void submit_idle(struct bench *b, const struct pattern *p)
     }
 }
 
-static void poll_or_nap(struct bench *b)
+static void wait_some(struct bench *b)
 {
     const struct timespec nap = {0, NAP_NS};
-    if (b->tier->ops->poll(b->port) == 0)
+    if (b->tier->ops->wait)
+        b->tier->ops->wait(b->port);
+    else if (b->tier->ops->poll(b->port) == 0)
         clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
 }
 
 static void drain(struct bench *b)
 {
     while (b->tier->ops->pending(b->port))
-        poll_or_nap(b);
+        wait_some(b);
 }
 
 static uint64_t cpu_ns(void)
@@ -147,7 +149,7 @@ static int ours_run(struct bench *b, const struct pattern *p,
     out_log_hold();
     while (!b->code && clock_ns() - begun < b->ms * 1000000u) {
         submit_idle(b, p);
-        poll_or_nap(b);
+        wait_some(b);
     }
     drain(b);
     took = clock_ns() - begun;
@@ -191,7 +193,7 @@ static int fill(struct bench *b)
     b->code = b->tier->ops->alloc(b->tier, b->size, &loc);
     while (!b->code && b->next < b->size / LARGE) {
         submit_idle(b, &p);
-        poll_or_nap(b);
+        wait_some(b);
     }
     drain(b);
     b->io[0].bytes = 0;
@@ -366,7 +368,7 @@ static int prepare(struct bench *b)
         b->io[i].user = b;
         b->idle[b->n_idle++] = &b->io[i];
     }
-    /* As workers do: naps end within 1 us, else 50 us late. */
+    /* Naps end within 1 us, else 50 us late. */
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul);
     return 0;
 }
