@@ -9,12 +9,13 @@
  */
 #include "help.h"
 
+#include "codec/codec.h"
 #include "sluice/sluice.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#define FILES 5u
+#define FILES 6u
 #define BLOBS 12u
 #define PATCHES_MAX 64u
 #define BYTES_MAX 70000u
@@ -27,11 +28,9 @@ struct image {
     size_t n;
 };
 
-static struct image files[FILES] = {{"format", NULL, 0},
-                                    {"data", NULL, 0},
-                                    {"log", NULL, 0},
-                                    {"meta/data.mdb", NULL, 0},
-                                    {"targets", NULL, 0}};
+static struct image files[FILES] = {
+    {"format", NULL, 0},        {"data", NULL, 0},    {"log", NULL, 0},
+    {"meta/data.mdb", NULL, 0}, {"targets", NULL, 0}, {"second", NULL, 0}};
 static char home[64];
 
 static void must(int yes)
@@ -53,12 +52,21 @@ static struct sl_config config(void)
     return c;
 }
 
+/* Each blob has another one, those that are not here have none. */
+static uint8_t codec_of(unsigned i)
+{
+    unsigned id = i % SL_CODECS;
+    return codec_find(id) ? (uint8_t)id : SL_CODEC_NONE;
+}
+
 static void blob_of(unsigned i, char name[32], uint8_t *bytes, uint64_t *size)
 {
     static const uint64_t sizes[] = {10, 5000, BYTES_MAX, 300};
     snprintf(name, 32, "blob-%u", i);
     *size = sizes[i % 4u];
     fill(bytes, *size, i + 1u);
+    for (uint64_t at = 100; codec_of(i) && at < *size; at++)
+        bytes[at] = bytes[at % 100u];
 }
 
 static void put_blobs(struct sl_runtime *rt, unsigned from, unsigned to)
@@ -70,6 +78,8 @@ static void put_blobs(struct sl_runtime *rt, unsigned from, unsigned to)
     for (unsigned i = from; i < to; i++) {
         struct sl_put_opts o = {.size = sizeof(o), .score = -1};
         o.persist = (uint8_t)(1u + i % 2u);
+        o.score = i % 3u ? -1 : 0.95f; /* on the second target */
+        o.codec = codec_of(i);
         blob_of(i, name, bytes, &size);
         must(sl_put(rt, tag, name, 0, bytes, size, &o) == 0);
     }
@@ -113,6 +123,31 @@ static void remove_home(void)
     (void)!system(command);
 }
 
+static void add_target(struct sl_runtime *rt)
+{
+    char path[128];
+    path_of("second", path);
+    const struct sl_target_opts o = {.size = sizeof(o),
+                                     .name = "second",
+                                     .kind = "file",
+                                     .path = path,
+                                     .capacity = MIB,
+                                     .score = 0.95f};
+    must(sl_target_add(rt, &o, NULL) == 0);
+}
+
+/* There and back, so that the log has frames of that. */
+static void rename_both(struct sl_runtime *rt)
+{
+    uint64_t tag;
+    must(sl_tag_find(rt, "t", &tag) == 0);
+    must(sl_rename(rt, tag, "blob-1", tag, "other", 0) == 0);
+    must(sl_rename(rt, tag, "other", tag, "blob-1", 0) == 0);
+    must(sl_tag_rename(rt, tag, "u") == 0 && sl_tag_rename(rt, tag, "t") == 0);
+    must(sl_put(rt, tag, "gone", 0, "x", 1, NULL) == 0);
+    must(sl_del(rt, tag, "gone") == 0);
+}
+
 /* The directory as a killed process leaves it: half of the blobs in LMDB, half
  * in the log. Copied while the store is open, but nothing is under way. */
 static void make_images(void)
@@ -124,9 +159,11 @@ static void make_images(void)
     c.data_dir = home;
     atexit(remove_home);
     must(sl_open(&c, &rt) == 0);
+    add_target(rt);
     put_blobs(rt, 0, BLOBS / 2u);
     must(sl_flush(rt) == 0);
     put_blobs(rt, BLOBS / 2u, BLOBS);
+    rename_both(rt);
     for (unsigned i = 0; i < FILES; i++)
         read_file(&files[i]);
     must(sl_close(rt) == 0);
