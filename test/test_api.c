@@ -52,6 +52,8 @@ static void config_errors_name_the_key(void **state)
     sl_set_log(keep_line, NULL);
     c.size = 3;
     expect_config_error(&c, "size");
+    c.size = 12; /* half of a pointer */
+    expect_config_error(&c, "size");
     c = runtime_config();
     c.workers = 257;
     expect_config_error(&c, "workers");

@@ -33,6 +33,8 @@ static void what_cannot_be_checked_says_why(void **state)
     assert_int_equal(fsck(dir, 0), SL_EINVAL);
     assert_int_equal(fsck("/nonexistent/store", 0), SL_ENOTDIR);
     assert_int_equal(fsck(dir, SL_FSCK_CUT), SL_EINVAL);
+    struct sl_fsck_opts half = {.size = 12, .dir = dir};
+    assert_int_equal(sl_fsck(&half, &report), SL_EINVAL);
     struct sl_config c = config_in(dir);
     struct sl_runtime *rt = open_store(&c);
     assert_int_equal(fsck(dir, 0), SL_EBUSY);

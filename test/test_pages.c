@@ -634,6 +634,8 @@ static void page_sizes_and_options_are_checked(void **state)
         wrong[i].size = sizeof(wrong[i]);
         assert_int_equal(sl_pages_open(&wrong[i], &p), SL_EINVAL);
     }
+    wrong[0] = (struct sl_pages_opts){.size = 12, .device = "cpu"};
+    assert_int_equal(sl_pages_open(&wrong[0], &p), SL_EINVAL);
     struct sl_pages_opts absent = {.size = sizeof(absent), .device = "cuda:99"};
     assert_int_equal(sl_pages_open(&absent, &p), SL_ENODEV);
     assert_int_equal(sl_pages_open(NULL, NULL), SL_EINVAL);

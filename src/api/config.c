@@ -165,7 +165,8 @@ int config_copy(const struct sl_config *from, struct sl_config *to)
     struct sl_config c = {0};
     int rc;
     if (from) {
-        if (from->size < sizeof(from->size) || from->size > 65536u)
+        if (from->size < sizeof(from->size) || from->size > 65536u ||
+            from->size % _Alignof(struct sl_config)) /* it cuts a field */
             return wrong("size", "not the size of struct sl_config");
         if (!tail_is_zero(from))
             return wrong("size", "options of a later version are set");

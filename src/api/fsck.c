@@ -7,7 +7,8 @@ int sl_fsck(const struct sl_fsck_opts *o, struct sl_fsck_report *report)
 {
     struct sl_fsck_opts all = {0};
 
-    if (!o || !report || o->size < sizeof(o->size) || o->size > sizeof(all))
+    if (!o || !report || o->size < sizeof(o->size) || o->size > sizeof(all) ||
+        o->size % _Alignof(struct sl_fsck_opts)) /* it cuts a field */
         return SL_EINVAL;
     memcpy(&all, o, o->size);
     if (!all.dir || !*all.dir || all.flags & ~(SL_FSCK_REPAIR | SL_FSCK_CUT) ||

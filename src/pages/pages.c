@@ -61,8 +61,9 @@ static int check_opts(const struct sl_pages_opts *o)
 static int read_opts(const struct sl_pages_opts *given, struct sl_pages_opts *o)
 {
     memset(o, 0, sizeof(*o));
-    if (given && given->size == 0)
-        return SL_EINVAL;
+    if (given && (given->size < sizeof(given->size) ||
+                  given->size % _Alignof(struct sl_pages_opts)))
+        return SL_EINVAL; /* it cuts a field */
     if (given)
         memcpy(o, given, given->size < sizeof(*o) ? given->size : sizeof(*o));
     sl_pages_opts_init(o);
