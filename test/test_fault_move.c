@@ -438,9 +438,55 @@ static void moves_of_durable_blobs_meet_each_fault(void **state)
     sweep_all(&setups[2]);
 }
 
+/* ---- two that move one blob ---- */
+
+static void *score_up(void *arg)
+{
+    struct rig *r = arg;
+    char name[80];
+    name_of(2, 0, name);
+    int rc = sl_score(r->rt, r->tag, name, 1.0f);
+    return rc ? r : NULL;
+}
+
+/* The score takes the bytes up, the flush takes them down, and each waits for
+ * the other's step: both end. */
+static void a_flush_and_a_score_of_one_blob_both_end(void **state)
+{
+    static struct rig r;
+    struct sl_op *flush = NULL;
+    pthread_t thread;
+    void *failed = &r;
+    char name[80];
+    (void)state;
+    rig_open(&r, &setups[2]);
+    assert_int_equal(sl_close(r.rt), 0);
+    r.c.workers = 1;
+    r.c.pinned_bytes = 4 * MIB;
+    r.c.timeout_ns = DEADLINE_NS;
+    r.rt = open_store(&r.c);
+    assert_int_equal(sl_tag(r.rt, "t", &r.tag), 0);
+    name_of(2, 0, name); /* volatile */
+    assert_int_equal(put(&r, 2), 0);
+    assert_int_equal(sl_score(r.rt, r.tag, name, 0.4f), 0); /* to the file */
+    tiers_pass(0);
+    assert_int_equal(pthread_create(&thread, NULL, score_up, &r), 0);
+    while (fault_held(tiers[0]) == 0)
+        sched_yield();
+    assert_int_equal(sl_flush_begin(r.rt, &flush), 0);
+    assert_int_equal(sl_size(r.rt, r.tag, name, &(uint64_t){0}), 0);
+    tiers_pass(FAULT_ALL);
+    assert_int_equal(sl_wait(&flush, DEADLINE_NS), 0);
+    assert_int_equal(pthread_join(thread, &failed), 0);
+    assert_null(failed);
+    check_all(&r, 0);
+    rig_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_flush_and_a_score_of_one_blob_both_end),
         cmocka_unit_test(moves_in_memory_meet_each_fault),
         cmocka_unit_test(moves_to_a_file_meet_each_fault),
         cmocka_unit_test(moves_of_durable_blobs_meet_each_fault),

@@ -363,6 +363,29 @@ static void overwriting_for_ever_uses_bounded_space(void **state)
     assert_int_equal(sl_close(rt), 0);
 }
 
+/* What a score brings up passes the high mark, and is the coldest. */
+static void a_score_beside_eviction_ends(void **state)
+{
+    (void)state;
+    struct sl_config c = small_config();
+    c.workers = 1;
+    c.pinned_bytes = 1 * MIB;
+    c.ram_bytes = 8 * MIB;
+    c.timeout_ns = UINT64_C(10000000000);
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag = tag_of(rt, "t");
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(put(rt, tag, i, 65536, 1.0f, 0), 0);
+    for (int turn = 0; turn < 20; turn++) {
+        assert_int_equal(put(rt, tag, 100, 350000, 0.8f, 0), 0);
+        for (int k = 0; k < 50; k++)
+            assert_int_equal(check(rt, tag, k % 10, 65536), 0);
+        assert_int_equal(sl_score(rt, tag, "blob-100", 1.0f), 0);
+        assert_int_equal(check(rt, tag, 100, 350000), 0);
+    }
+    assert_int_equal(sl_close(rt), 0);
+}
+
 /* ---- promotion ---- */
 
 static void a_blob_that_is_read_often_moves_up(void **state)
@@ -405,6 +428,7 @@ int main(void)
         cmocka_unit_test(a_full_last_tier_refuses_and_loses_nothing),
         cmocka_unit_test(nothing_is_evicted_to_what_discards),
         cmocka_unit_test(overwriting_for_ever_uses_bounded_space),
+        cmocka_unit_test(a_score_beside_eviction_ends),
         cmocka_unit_test(a_blob_that_is_read_often_moves_up),
     };
     return cmocka_run_group_tests_name("moves", tests, NULL, NULL);

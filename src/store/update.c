@@ -87,7 +87,7 @@ void update_publish(struct update *u)
     if (u->kind == UPDATE_MOVE)
         count_move(u);
     blob_publish(u->sh, b, &u->merged);
-    if (u->kind != UPDATE_MOVE) {
+    if (u->kind != UPDATE_MOVE || u->records) {
         b->persist = u->persist & 3u;
         b->recorded = b->recorded || u->persist;
     }
@@ -178,6 +178,20 @@ static void record(struct update *u)
     change_make(c);
 }
 
+/* A move that leaves no volatile byte behind records the blob as well, when it
+ * is for that (update_persist): between two updates a score would take the
+ * bytes up again, and so on for ever. */
+static int must_record(const struct update *u)
+{
+    uint32_t lasting = u->sh->choice.lasting;
+    if (u->kind != UPDATE_MOVE || u->b->recorded)
+        return u->kind == UPDATE_MOVE || u->persist;
+    for (uint32_t i = 0; i < u->merged.n; i++)
+        if (!(TARGET_BIT(u->merged.ext[i].target) & lasting))
+            return 0;
+    return u->persist != 0;
+}
+
 void update_placed(struct update *u)
 {
     const struct blob *b = u->b;
@@ -185,7 +199,8 @@ void update_placed(struct update *u)
     if (rc) {
         update_drop_made(u);
         update_end(u, rc);
-    } else if (u->kind == UPDATE_MOVE ? b->recorded : u->persist) {
+    } else if (must_record(u)) {
+        u->records = 1;
         record(u);
     } else {
         update_publish(u);
