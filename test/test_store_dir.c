@@ -117,6 +117,59 @@ static void acknowledged_blobs_survive_kills(void **state)
     remove_dir(dir);
 }
 
+/* ---- small durable puts ---- */
+
+/* True when the file has the bytes somewhere on a block. */
+static int file_has(const char *dir, const uint8_t *bytes, size_t n)
+{
+    static uint8_t block[4096];
+    char path[96];
+    int found = 0;
+    snprintf(path, sizeof(path), "%s/data", dir);
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    while (!found && read(fd, block, sizeof(block)) == sizeof(block))
+        found = memcmp(block, bytes, n) == 0;
+    close(fd);
+    return found;
+}
+
+/* The log has them until then; what was replaced before goes nowhere. */
+static void small_puts_land_with_the_commit(void **state)
+{
+    (void)state;
+    static uint8_t in[2][4000], out[4000];
+    char dir[64];
+    uint64_t tag = 0;
+    make_dir(dir, sizeof(dir));
+    struct sl_config c = small_config();
+    c.data_dir = dir;
+    c.flush_ms = 3600000; /* none by itself */
+    struct sl_runtime *rt = open_store(&c);
+    assert_int_equal(sl_tag(rt, "t", &tag), 0);
+    for (uint8_t level = 1; level <= 2; level++) {
+        struct sl_put_opts o = {
+            .size = sizeof(o), .score = -1, .persist = level};
+        for (unsigned i = 0; i < 2; i++) {
+            fill(in[i], sizeof(in[i]), 10u * level + i);
+            assert_int_equal(sl_put(rt, tag, "b", 0, in[i], sizeof(in[i]), &o),
+                             0);
+            memset(out, 0, sizeof(out));
+            assert_int_equal(sl_get(rt, tag, "b", 0, out, sizeof(out), NULL),
+                             0);
+            assert_memory_equal(out, in[i], sizeof(out));
+            assert_false(file_has(dir, in[i], sizeof(in[i])));
+        }
+        assert_int_equal(sl_flush(rt), 0);
+        assert_false(file_has(dir, in[0], sizeof(in[0])));
+        assert_true(file_has(dir, in[1], sizeof(in[1])));
+        assert_int_equal(sl_get(rt, tag, "b", 0, out, sizeof(out), NULL), 0);
+        assert_memory_equal(out, in[1], sizeof(out));
+    }
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
 /* Blobs larger than the arena's room, and of thousands of extents, must get out
  * of memory at the close. */
 static void large_and_scattered_blobs_survive_a_close(void **state)
@@ -383,6 +436,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(volatile_blobs_survive_a_clean_close),
         cmocka_unit_test(acknowledged_blobs_survive_kills),
+        cmocka_unit_test(small_puts_land_with_the_commit),
         cmocka_unit_test(large_and_scattered_blobs_survive_a_close),
         cmocka_unit_test(damage_is_told_and_stays_alone),
         cmocka_unit_test(a_second_owner_is_refused),
