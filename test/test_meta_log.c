@@ -577,6 +577,52 @@ static void damaged_payload_with_bytes_is_refused(void **state)
     free(p);
 }
 
+static int now(struct meta *m, uint64_t number, int sync)
+{
+    struct meta_extent e[2];
+    struct job j = {.extents = e};
+
+    pattern_put(&j, 0, number, 1, 2);
+    j.c.sync = sync;
+    return meta_now(m, &j.c);
+}
+
+static void append_at_once(struct meta *m)
+{
+    struct job flush = {.c = {.op = META_FLUSH}};
+    uint64_t last;
+
+    help_tags(m, 1);
+    while (!now(m, 0, 0)) /* the committer may still be at its work */
+        sched_yield();
+    last = meta_last(m);
+    assert_true(last > meta_settled(m));
+    assert_int_equal(now(m, 1, 1), 0); /* a sync is the committer's */
+    assert_int_equal(meta_now(m, &flush.c), 0);
+    assert_true(meta_last(m) == last);
+}
+
+/* Without the committer, and a process that is killed behind it loses nothing.
+ */
+static void change_that_is_not_synced_is_appended_at_once(void **state)
+{
+    struct meta *m;
+
+    in_child(*state, append_at_once);
+    m = open_meta(*state);
+    load(m);
+    assert_int_equal(found.blobs, 1);
+    assert_int_equal(found.version[0], 1);
+    while (!now(m, 2, 0))
+        sched_yield();
+    meta_close(m); /* commits what nobody submitted */
+    m = open_meta(*state);
+    assert_null(strstr(help_line, "replayed"));
+    load(m);
+    assert_int_equal(found.blobs, 2);
+    meta_close(m);
+}
+
 /* ---- order and size ---- */
 
 static void changes_settle_with_the_commit(void **state)
@@ -679,6 +725,7 @@ int main(void)
         CASE(change_whose_bytes_are_lost_leaves_the_one_before),
         CASE(carried_bytes_are_restored_before_their_records),
         CASE(commit_waits_for_carried_bytes),
+        CASE(change_that_is_not_synced_is_appended_at_once),
         cmocka_unit_test(damaged_payload_with_bytes_is_refused),
         CASE(changes_settle_with_the_commit),
         CASE(record_larger_than_the_log_takes_is_stored),
