@@ -66,12 +66,14 @@ static void on_signal(int sig)
 static void catch_signals(void)
 {
     static const int sigs[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction sa;
+    struct sigaction sa, was;
     memset(&sa, 0, sizeof(sa));
     sa.sa_handler = on_signal;
     sa.sa_flags = (int)SA_RESETHAND;
     for (size_t i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
-        sigaction(sigs[i], &sa, NULL);
+        /* What is ignored stays so: nohup, and jobs in the background. */
+        if (!sigaction(sigs[i], NULL, &was) && was.sa_handler != SIG_IGN)
+            sigaction(sigs[i], &sa, NULL);
 }
 
 /* Fills `temp` with a name in the directory of f->final and creates it. */

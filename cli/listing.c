@@ -50,14 +50,16 @@ static size_t shown(const struct listing *l)
     return l->limit && l->limit < l->n ? (size_t)l->limit : l->n;
 }
 
-static int print_json(const struct listing *l, const char *value)
+static int print_json(const struct listing *l, int tags)
 {
     json_t *root = json_array();
     for (size_t i = 0; root && i < shown(l); i++) {
         const struct listing_entry *e = &l->entry[i];
-        json_array_append_new(root, json_pack("{s:o, s:I}", "name",
-                                              out_text(e->name, e->len), value,
-                                              (json_int_t)e->value));
+        json_array_append_new(
+            root, json_pack("{s:o, s:o}", "name", out_text(e->name, e->len),
+                            tags ? "id" : "size",
+                            tags ? out_id(e->value)
+                                 : json_integer((json_int_t)e->value)));
     }
     return out_json(root);
 }
@@ -85,7 +87,7 @@ int listing_run(struct listing *l, struct session *s)
     } else {
         if (l->n)
             qsort(l->entry, l->n, sizeof(l->entry[0]), by_name);
-        rc = s->json ? print_json(l, s->tag ? "size" : "id") : print(l);
+        rc = s->json ? print_json(l, !s->tag) : print(l);
     }
     for (size_t i = 0; i < l->n; i++)
         free(l->entry[i].name);
@@ -100,8 +102,8 @@ int tag_show(const struct session *s)
     int code = sl_tag_stat(s->rt, s->tag_id, &st);
     if (code)
         return session_fail(s, code);
-    root = json_pack("{s:o, s:I, s:I, s:I}", "tag", out_text(st.name, st.len),
-                     "id", (json_int_t)st.id, "blobs", (json_int_t)st.blobs,
-                     "size", (json_int_t)st.bytes);
+    root = json_pack("{s:o, s:o, s:I, s:I}", "tag", out_text(st.name, st.len),
+                     "id", out_id(st.id), "blobs", (json_int_t)st.blobs, "size",
+                     (json_int_t)st.bytes);
     return s->json ? out_json(root) : out_object(root);
 }

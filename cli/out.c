@@ -209,6 +209,11 @@ json_t *out_text(const char *s, size_t len)
     return text;
 }
 
+json_t *out_id(uint64_t id)
+{
+    return json_sprintf("%llu", (unsigned long long)id);
+}
+
 const char *out_size(uint64_t bytes, char buf[32])
 {
     static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};

@@ -43,6 +43,8 @@ int out_json(json_t *root);
 int out_object(json_t *root);
 /** A string of any bytes: those that are no UTF-8 become "\\xNN". */
 json_t *out_text(const char *s, size_t len);
+/** An id as text: it has 64 bits, and JSON's readers hold fewer. */
+json_t *out_id(uint64_t id);
 /** Flushes standard output: a full disk or a closed pipe is a failure. */
 int out_done(void);
 

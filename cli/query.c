@@ -25,9 +25,9 @@ struct answer {
 
 static int match_json(json_t *list, const struct sl_match *m)
 {
-    json_t *one = json_pack("{s:o, s:I}", "tag",
+    json_t *one = json_pack("{s:o, s:o}", "tag",
                             out_text(m->tag_name, strlen(m->tag_name)), "id",
-                            (json_int_t)m->tag);
+                            out_id(m->tag));
     if (one && m->blob)
         json_object_update_new(one,
                                json_pack("{s:o, s:I}", "blob",
@@ -58,7 +58,7 @@ static int run(struct session *s, const struct sl_query *q)
         code = sl_query(s->rt, q, match, &a, &total);
     if (code) {
         json_decref(a.list);
-        return session_fail(s, code);
+        return session_fail_as("query", q->tag, code);
     }
     if (s->json)
         return out_json(json_pack("{s:I, s:o}", "total", (json_int_t)total,

@@ -141,21 +141,35 @@ ok "a failure leaves the old file as it was"
 
 # ---- a signal: the part is removed ----
 
+# starts OUT: a compress that waits for its input; what it writes to is there.
 mkfifo pipe
-"$sluice" compress -o stopped - <pipe >"$out" 2>"$err" &
-pid=$!
-exec 9>pipe
-for _ in $(seq 100000); do
-    [ -z "$(ls -A | grep '\.part$')" ] || break
-done
-[ -n "$(ls -A | grep '\.part$')" ] || die "there is no part"
-kill -INT $pid 2>/dev/null
+starts() {
+    "$sluice" compress -o "$1" - <pipe >"$out" 2>"$err" &
+    pid=$!
+    exec 9>pipe
+    for _ in $(seq 100000); do
+        [ -z "$(ls -A | grep '\.part$')" ] || break
+    done
+    [ -n "$(ls -A | grep '\.part$')" ] || die "there is no part"
+}
+starts stopped
+kill -TERM $pid
 exec 9>&-
 wait $pid
 [ $? -ne 0 ] || die "it was not stopped"
 [ -z "$(ls -A | grep '\.part$')" ] || die "the part is left"
 [ ! -e stopped ] || die "there is an output"
 ok "a signal leaves nothing behind"
+trap '' HUP
+starts kept_on
+trap - HUP
+kill -HUP $pid
+kill -INT $pid # a shell's background jobs ignore it
+cat text >&9
+exec 9>&-
+wait $pid || die "a signal that is ignored stopped it"
+lz4 -dc kept_on 2>"$err" | cmp -s - text || die "other bytes after a signal"
+ok "a signal that is ignored stays so"
 
 # ---- bench: small, only that it runs and what it prints ----
 

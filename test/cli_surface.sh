@@ -80,6 +80,13 @@ json 'map(.name) == ["second", "t"]' "tag ls --json" \
     "$sluice" tag ls "${data[@]}" --json
 json '.blobs == 4 and .size == 50' "tag stat --json" \
     "$sluice" tag stat "${data[@]}" --json t
+"$sluice" tag ls "${data[@]}" --long >"$tmp/ids"
+while IFS=$'\t' read -r id name; do
+    json ".id == \"$id\"" "tag stat --json: the id of $name" \
+        "$sluice" tag stat "${data[@]}" --json "$name"
+    json ".[] | select(.name == \"$name\") | .id == \"$id\"" \
+        "tag ls --json: the same" "$sluice" tag ls "${data[@]}" --json
+done <"$tmp/ids"
 json '.tag == "third" and .blobs == 0' "tag mv --json" \
     "$sluice" tag mv "${data[@]}" --json second third
 fails 1 "exists already" "tag mv to a name in use" \
@@ -119,6 +126,8 @@ fails 1 "missing closing parenthesis" "query with a bad pattern" \
     "$sluice" query "${data[@]}" 't('
 fails 1 "not a regular expression" "query with another" \
     "$sluice" query "${data[@]}" t '*'
+fails 1 "query 'nothing'" "query with another, of no tag" \
+    "$sluice" query "${data[@]}" nothing '*'
 fails 2 "missing" "query without a pattern" "$sluice" query "${data[@]}"
 
 # ---- mv ----

@@ -208,6 +208,7 @@ static void bad_patterns_say_what_is_wrong(void **state)
     assert_non_null(strstr(logged, "at byte 1"));
     assert_int_equal(code_of("^slow$", "[z-a]"), SL_EPATTERN);
     assert_non_null(strstr(logged, "'[z-a]'"));
+    assert_int_equal(code_of("^no such tag$", "[z-a]"), SL_EPATTERN);
     assert_int_equal(code_of("(*UTF)x", NULL), SL_EPATTERN);
     assert_int_equal(code_of("a{70000}", NULL), SL_EPATTERN);
     memset(longer, 'a', sizeof(longer));

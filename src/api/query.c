@@ -127,10 +127,21 @@ static int tag_blobs(struct query_run *r, uint64_t tag)
     return rc == SL_ENOTAG ? 0 : rc; /* deleted since */
 }
 
+/* A bad pattern is an error also when no tag has a blob for it. */
+static int compile_alone(struct query_run *r, const char *pattern)
+{
+    struct page_ask ask = ask_for(pattern, 0);
+    struct page_got page;
+    ask.cursor = 1; /* no names are left */
+    return page_fetch(r->rt, &ask, &page);
+}
+
 static int query_blobs(struct query_run *r)
 {
     struct page_ask ask = ask_for(r->q->tag, 0);
-    int rc = container_matches(r, &ask, all_tags, tag_keep);
+    int rc = compile_alone(r, r->q->blob);
+    if (!rc)
+        rc = container_matches(r, &ask, all_tags, tag_keep);
     while (!rc && r->n_tags) {
         r->n_tags--;
         rc = tag_blobs(r, r->tags[r->n_tags].value);
