@@ -497,7 +497,8 @@ SL_API int sl_target_set_score(struct sl_runtime *rt, const char *name,
 struct sl_target_info {
     char name[SL_TARGET_NAME];
     char kind[8];
-    char state[12];  /* "active", "draining" */
+    char state[12];  /* "active", "draining"; "slow": a sync, a write of the
+                        log's bytes or a measurement takes above a second */
     char path[256];  /* of a file, or the device; cut off when longer */
     uint32_t id;     /* its number */
     uint32_t number; /* what records of blobs call it; 0: none, or data_dir's */

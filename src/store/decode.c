@@ -8,6 +8,12 @@
  * A coded extent on its way to plain bytes: fetched into memory of its own
  * (a coded chunk is read where it is), checked, decoded by the pool's threads,
  * or here when that is quick; then the reader's `done`, on the shard's worker.
+ *
+ * A coded chunk is decoded without its checksum, as a plain one is read without
+ * any: both are memory of this process, and decoders keep within their buffers
+ * whatever the bytes are. The sum that the codec's thread made goes with the
+ * bytes to a unit (a block of a kernel is summed then), so what changed in
+ * memory is found when it is read from there.
  */
 struct decode {
     struct unit_io *u;

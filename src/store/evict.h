@@ -7,6 +7,9 @@
  * worker a shard starts to move the coldest of some blobs that a hand passes,
  * lowest score first, to slower targets. A volatile blob that is read often is
  * moved to the first target of its order while that one is below its low mark.
+ * A recorded one stays: its record names one place for each extent, and a move
+ * to memory would leave it without its bytes. A copy beside them would need a
+ * second place in an extent, of which the 32 bytes are full (LIMITS P15).
  *
  *   quiet --a charge passes the high mark--> over --used below the low--> quiet
  */

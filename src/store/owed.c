@@ -225,8 +225,10 @@ static void stage_write(struct landing *l, uint32_t target)
     pthread_mutex_lock(&l->s->sync);
     for (uint32_t i = 0; i < l->n_requests; i++)
         start(l, t->sync, &l->request[i]);
+    target_asked(t, 1);
     while (l->flying)
         wait_some(t->sync);
+    target_asked(t, 0);
     pthread_mutex_unlock(&l->s->sync);
     /* Release: the bytes are with the target. Partner: target.c, sync_one. */
     __atomic_store_n(&t->dirty, 1u, __ATOMIC_RELEASE);

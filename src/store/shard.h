@@ -280,8 +280,9 @@ struct store {
     struct target target[TARGETS_MAX];
     struct target_ports *ports; /* of each worker */
     pthread_mutex_t control;    /* held while targets change; taken first */
-    pthread_mutex_t look;       /* entries, for those who only look */
-    pthread_mutex_t sync;       /* the committer's ports; taken last */
+    pthread_mutex_t sync;       /* the committer's ports */
+    pthread_mutex_t look;       /* entries, for those who only look; taken last,
+                                   nobody waits for a disk with it */
     uint32_t next_number;       /* for records, of the next lasting target */
     uint32_t stopping;          /* atomic */
     uint32_t over; /* atomic, bits: targets above their high mark */

@@ -109,13 +109,20 @@ static void close_entry(struct target *t)
     t->tier = NULL;
 }
 
+/* An entry becomes visible to those who only look. */
+static void set_state(struct store *s, struct target *t, enum target_state to)
+{
+    pthread_mutex_lock(&s->look);
+    t->state = to;
+    pthread_mutex_unlock(&s->look);
+}
+
 /* `spec` is taken with success only. */
 static int open_entry(struct store *s, int at, const struct target_spec *spec,
                       int fresh)
 {
-    struct target *t = &s->target[at];
+    struct target *t = &s->target[at]; /* zeros: take_out leaves them */
     int rc;
-    memset(t, 0, sizeof(*t));
     t->spec = *spec;
     t->dirty = 1; /* what an earlier process wrote may be in no sync yet */
     rc = open_tier(s, t, fresh);
@@ -131,7 +138,7 @@ static int open_entry(struct store *s, int at, const struct target_spec *spec,
         return rc;
     }
     set_marks(s, t);
-    t->state = TARGET_ACTIVE;
+    set_state(s, t, TARGET_ACTIVE);
     return 0;
 }
 
@@ -328,6 +335,26 @@ static int settle_part(struct scatter *sc, struct shard *sh)
 
 /* ---- the committer ---- */
 
+/* How long a control thread waits for the committer. */
+#define SYNC_S 2
+
+int targets_lock_sync(struct store *s)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += SYNC_S;
+    if (!pthread_mutex_timedlock(&s->sync, &until))
+        return 0;
+    log_error("store: a commit waits for a target since %d s", SYNC_S);
+    return SL_EBUSY;
+}
+
+void target_asked(struct target *t, int begins)
+{
+    /* Relaxed: a figure to look at. */
+    __atomic_store_n(&t->asked_ns, begins ? clock_ns() : 0, __ATOMIC_RELAXED);
+}
+
 static int sync_one(struct target *t)
 {
     struct tier_io io;
@@ -336,7 +363,9 @@ static int sync_one(struct target *t)
     if (!__atomic_exchange_n(&t->dirty, 0u, __ATOMIC_ACQUIRE))
         return 0;
     memset(&io, 0, sizeof(io));
+    target_asked(t, 1);
     rc = target_run(t->sync, t->tier->ops->flush, &io);
+    target_asked(t, 0);
     if (rc) /* relaxed: this thread reads it next */
         __atomic_store_n(&t->dirty, 1u, __ATOMIC_RELAXED);
     return rc;
@@ -355,26 +384,17 @@ int targets_sync(struct store *s)
 
 /* ---- adding ---- */
 
-/* An entry becomes visible to those who only look. */
-static void set_state(struct store *s, struct target *t, enum target_state to)
-{
-    pthread_mutex_lock(&s->look);
-    t->state = to;
-    pthread_mutex_unlock(&s->look);
-}
-
 static void take_out(struct store *s, uint32_t t)
 {
     struct target *g = &s->target[t];
     (void)targets_round(s, close_part, &t);
-    pthread_mutex_lock(&s->look);
     pthread_mutex_lock(&s->sync);
     close_entry(g);
-    g->state = TARGET_FREE;
+    pthread_mutex_lock(&s->look);
     target_spec_free(&g->spec);
-    memset(&g->spec, 0, sizeof(g->spec));
-    pthread_mutex_unlock(&s->sync);
+    memset(g, 0, sizeof(*g)); /* free */
     pthread_mutex_unlock(&s->look);
+    pthread_mutex_unlock(&s->sync);
 }
 
 static int enter(struct store *s, uint32_t t, float score)
@@ -404,11 +424,11 @@ static int add(struct store *s, struct target_spec *spec, float score)
         spec->number = s->next_number++;
         spec->identity = target_identity();
     }
-    pthread_mutex_lock(&s->look);
-    pthread_mutex_lock(&s->sync);
+    rc = targets_lock_sync(s);
+    if (rc)
+        return rc;
     rc = open_entry(s, at, spec, 1);
     pthread_mutex_unlock(&s->sync);
-    pthread_mutex_unlock(&s->look);
     if (rc)
         return rc;
     rc = enter(s, (uint32_t)at, score);

@@ -12,6 +12,12 @@
  *     |                                     +-- does not fit ----+
  *     +-------- ports closed on every worker, when it is empty --+
  *
+ * A disk that does not answer holds up what must be on it: reads and writes of
+ * its bytes, and the committer, which waits for it under store->sync, so all
+ * that is to be durable. Workers never wait for a disk, so volatile puts, gets
+ * of other targets and rounds of messages go on; those who look never take
+ * store->sync, and see the target as "slow"; adding and measuring give up.
+ *
  * A shard decides by its own copy of what matters (struct choice), which a
  * message to its worker renews; what is draining gets nothing new from the
  * moment that message ran.
@@ -71,7 +77,9 @@ struct target {
     struct tier_port *sync;           /* the committer's, if it is lasting */
     struct speed speed;               /* set under `look`, as spec.score */
     uint64_t over_bytes, under_bytes; /* marks of eviction */
-    uint32_t dirty; /* atomic: bytes were written since the last sync */
+    uint32_t dirty;    /* atomic: bytes were written since the last sync */
+    uint64_t asked_ns; /* atomic: since when somebody waits for it under `sync`;
+                          0: nobody does */
     _Alignas(64) struct target_counts counts;
 };
 
@@ -119,6 +127,11 @@ int targets_attach(struct store *s, uint32_t worker);
 int target_find(const struct store *s, const char *name);
 /** Index of the target that records call `number`, or -1. */
 int target_of_number(const struct store *s, uint32_t number);
+/** Takes store->sync to use a target's port; SL_EBUSY, logged, when the
+ *  committer has it for long. Control threads. */
+int targets_lock_sync(struct store *s);
+/** Around a wait for a target, under store->sync: it may be slow. */
+void target_asked(struct target *t, int begins);
 /** Renews the choice of all shards; under control, workers run. */
 int targets_renew(struct store *s);
 /** On the committer: brings what the lasting targets hold to stable storage. */
