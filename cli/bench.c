@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 static const char help[] =
-    "Usage: sluice bench [OPTION]... rtt|tasks|put|get|lz4|all|codec\n"
+    "Usage: sluice bench [OPTION]... rtt|tasks|put|get|lz4|bulk|all|codec\n"
     "       sluice bench durable --data DIR [--ms N] [--json]\n"
     "       sluice bench file [OPTION]...\n"
     "       sluice bench pages [OPTION]... [FILE]...\n"
@@ -37,6 +37,9 @@ static const char help[] =
     "  lz4    puts and gets whose pages cross the link as LZ4 blocks, of data\n"
     "         that shrinks to about a half and a third; GB/s of plain bytes;\n"
     "         limit: the link's, times the ratio (3 at most). Not in all\n"
+    "  bulk   16 MiB of device memory put and got by host calls, one at a "
+    "time\n"
+    "         and four; limit: the copy engine. Not in all\n"
     "  codec  ratio and speed of each codec on one CPU, and the dynamic "
     "choice\n"
     "         beside the best; no device, takes --json alone\n"
@@ -50,7 +53,9 @@ static const char help[] =
     "  --device D     auto (default), host, or cuda:N\n"
     "  --workers N    CPU threads that serve (default: half the CPUs, 1 to 4)\n"
     "  --warps N      warps of the kernel (default: fills the device)\n"
-    "  --size BYTES   of a blob, a multiple of 16 to 1m (default 4k)\n"
+    "  --size BYTES   of a blob, a multiple of 16 to 1m (default 4k; bulk: to "
+    "64m,\n"
+    "                 default 16m)\n"
     "  --blobs N      distinct blobs (default 256 Ki; host device 16 Ki)\n"
     "  --ops N        operations of each measurement (default: one for each\n"
     "                 blob, or about a second of tasks)\n"
@@ -274,13 +279,15 @@ static int measure(struct bench *b, const char *what)
         rc = bench_blobs(b, put, get);
     if (!rc && !strcmp(what, "lz4"))
         rc = bench_lz4(b);
+    if (!rc && !strcmp(what, "bulk"))
+        rc = bench_bulk(b);
     return rc;
 }
 
 static int is_known(const char *what)
 {
-    static const char *const known[] = {"rtt", "tasks", "put",
-                                        "get", "lz4",   "all"};
+    static const char *const known[] = {"rtt", "tasks", "put", "get",
+                                        "lz4", "bulk",  "all"};
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (!strcmp(what, known[i]))
             return 1;
@@ -294,6 +301,11 @@ static int run(struct bench *b, const char *what)
         return bench_codec(b->json);
     if (!is_known(what))
         return out_usage("unknown measurement '%s'", what);
+    int bulk = !strcmp(what, "bulk");
+    if (!b->size)
+        b->size = bulk ? 16u << 20 : 4096u;
+    if (!bulk && b->size > SL_CHUNK_MAX)
+        return out_usage("option '--size': more than 1m");
     if (b->size % 16)
         return out_usage("option '--size': not a multiple of 16");
     if (!strcmp(what, "lz4") && b->size > SL_LZ4_SMALL)
@@ -313,7 +325,7 @@ static int run(struct bench *b, const char *what)
 
 int cmd_bench(int argc, char **argv)
 {
-    struct bench b = {.device = "auto", .size = 4096};
+    struct bench b = {.device = "auto"};
     const struct opt opts[] = {
         {.name = "device", .kind = OPT_TEXT, .to = &b.device},
         {.name = "workers",
@@ -330,7 +342,7 @@ int cmd_bench(int argc, char **argv)
          .kind = OPT_SIZE,
          .to = &b.size,
          .min = 16,
-         .max = SL_CHUNK_MAX},
+         .max = SL_IO_MAX},
         {.name = "blobs",
          .kind = OPT_SIZE,
          .to = &b.blobs,

@@ -96,5 +96,7 @@ int bench_tasks(struct bench *b);
 int bench_blobs(struct bench *b, int put, int get);
 /** Puts and gets that cross the link as LZ4 blocks; sizes to SL_LZ4_SMALL. */
 int bench_lz4(struct bench *b);
+/* bench_bulk.c: device memory by host calls. */
+int bench_bulk(struct bench *b);
 
 #endif

@@ -167,6 +167,13 @@ SL_API int sl_tag_rename(struct sl_runtime *rt, uint64_t tag,
  * calls have. While others may give theirs back it waits, 1 to 5 s; then, and at
  * once when the arena is not larger than the put, it is SL_ENOSPC. So a put of
  * SL_IO_MAX takes an arena larger than the default one.
+ *
+ * `data` is memory of the host, page-locked or not, or of a device that is open
+ * (sl_device_open): an address of cudaMalloc as it is. The device's copy engine
+ * then writes the arena itself, on streams of the runtime's own. It does not
+ * wait for the caller's streams: what they write to `data` has ended before.
+ * SL_ENODEV: memory of a device that is not open. SL_EINVAL: the range leaves
+ * the allocation. SL_EDEVICE: the device failed, nothing was put.
  */
 SL_API int sl_put(struct sl_runtime *rt, uint64_t tag, const char *name,
                   uint64_t offset, const void *data, uint64_t size,
@@ -181,6 +188,9 @@ SL_API int sl_put(struct sl_runtime *rt, uint64_t tag, const char *name,
  * changed between two windows 16 times), SL_ENOMEM (no chunk of the arena came
  * free for 1 s, or for 5 s while other calls were under way), SL_ETIMEDOUT,
  * SL_EDEAD.
+ *
+ * `data` may be memory of a device that is open, as of sl_put; no stream of the
+ * caller's uses it meanwhile, and after the call all may.
  */
 SL_API int sl_get(struct sl_runtime *rt, uint64_t tag, const char *name,
                   uint64_t offset, void *data, uint64_t size, uint64_t *exists);
@@ -407,7 +417,8 @@ SL_API int sl_wait(struct sl_op **op, uint64_t timeout_ns);
 SL_API int sl_wait_any(struct sl_op **ops, size_t n, uint64_t timeout_ns,
                        size_t *which);
 /** Gives up; the operation may or may not take effect. What it used of the
- * arena comes back with a later call of the process. */
+ * arena comes back with a later call of the process. Waits for copies of device
+ * memory that are under way. */
 SL_API void sl_cancel(struct sl_op **op);
 
 /* ---- tasks of other pools ---- */
@@ -435,8 +446,9 @@ struct sl_device;
  */
 SL_API int sl_device_open(struct sl_runtime *rt, const char *name,
                           struct sl_device **out);
-/** Before sl_close, with which `d` is gone. Waits for tasks in flight, at most
- * `timeout_ns` of the configuration. No kernel may still use its handle. */
+/** Before sl_close, with which `d` is gone. Waits for tasks in flight and for
+ * copies of its memory by host calls (what of them has not begun then gets
+ * SL_ENODEV), at most `timeout_ns` of the configuration each. No kernel may still use its handle. */
 SL_API void sl_device_close(struct sl_device *d);
 /** The struct that kernels take by value. */
 SL_API const struct sl_dev *sl_device_handle(const struct sl_device *d);

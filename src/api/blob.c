@@ -208,34 +208,66 @@ int sl_tag_del(struct sl_runtime *rt, uint64_t tag)
 
 /* ---- blobs ---- */
 
+static int put_now(const struct sl_dev *d, const struct device_put *p,
+                   const void *data, struct sl_result *result)
+{
+    struct sl_future f =
+        slb_begin_put(d, SL_THREAD, &p->key, p->offset, &p->q, data, p->size);
+    f.want = result != NULL;
+    int rc = slb_finish_now(d, SL_THREAD, &f);
+    if (!rc && result)
+        *result = f.result;
+    return rc;
+}
+
+static int put_device_now(const struct sl_dev *d, struct device_put *p,
+                          struct sl_result *result)
+{
+    int rc = device_put_begin(d, p);
+    if (rc)
+        return rc;
+    p->f.want = result != NULL;
+    rc = device_put_step(d, p, sl_until_default(d));
+    if (!p->ended)
+        device_put_abandon(d, p);
+    if (!rc && result)
+        *result = p->f.result;
+    return rc;
+}
+
+/* Whose the data is is asked for each attempt: it takes a reference. */
+static int put_try(struct sl_runtime *rt, const struct sl_dev *d,
+                   struct device_put *p, const void *data,
+                   struct sl_result *result)
+{
+    int of = device_memory_of(rt, data, p->size, &p->mem);
+    if (of < 0)
+        return of;
+    return of ? put_device_now(d, p, result) : put_now(d, p, data, result);
+}
+
 int sl_put(struct sl_runtime *rt, uint64_t tag, const char *name,
            uint64_t offset, const void *data, uint64_t size,
            const struct sl_put_opts *opts)
 {
     const struct sl_dev *d;
-    struct slm_request q;
-    struct sl_future f;
-    struct sl_key k;
-    int rc = rt ? host_key(tag, name, &k) : SL_EINVAL;
+    struct sl_result *result = opts ? opts->result : NULL;
+    struct device_put p;
+    int rc = rt ? host_key(tag, name, &p.key) : SL_EINVAL;
     if (!rc)
         rc = slb_check_range(offset, size);
     if (!rc)
-        rc = host_put(rt, opts, data, size, &q);
+        rc = host_put(rt, opts, data, size, &p.q);
     if (rc)
         return rc;
+    p.offset = offset;
+    p.size = size;
     d = host_enter(rt);
     if (!d)
         return SL_EDEAD;
-    f = slb_begin_put(d, SL_THREAD, &k, offset, &q, data, size);
-    f.want = opts && opts->result;
-    rc = slb_finish_now(d, SL_THREAD, &f);
-    if (host_again(d, rc)) {
-        f = slb_begin_put(d, SL_THREAD, &k, offset, &q, data, size);
-        f.want = opts && opts->result;
-        rc = slb_finish_now(d, SL_THREAD, &f);
-    }
-    if (!rc && opts && opts->result)
-        *opts->result = f.result;
+    rc = put_try(rt, d, &p, data, result);
+    if (host_again(d, rc))
+        rc = put_try(rt, d, &p, data, result);
     host_leave(rt);
     return rc;
 }

@@ -81,6 +81,7 @@ static void unmap_device(struct sl_device *d)
 
 static void device_free(struct sl_device *d)
 {
+    transfers_unref(d->transfers);
     if (d->gpu)
         unmap_device(d);
     if (d->channel) {
@@ -90,20 +91,29 @@ static void device_free(struct sl_device *d)
     free(d);
 }
 
+/* Tasks, and copies of host calls. */
+static int device_stop(struct sl_device *d)
+{
+    uint64_t timeout_ns = d->rt->config.timeout_ns;
+    int copies = d->transfers ? transfers_stop(d->transfers, timeout_ns) : 0;
+    int tasks = 0;
+    if (d->served) {
+        channel_set_state(d->channel, SL_CHANNEL_STOPPING);
+        tasks = workers_remove(d->rt->workers, d->channel, timeout_ns);
+        channel_set_state(d->channel, SL_CHANNEL_DEAD);
+    }
+    return copies ? copies : tasks;
+}
+
 void device_detach(struct sl_device *d)
 {
     struct sl_runtime *rt = d->rt;
-    if (d->served) {
-        channel_set_state(d->channel, SL_CHANNEL_STOPPING);
-        if (workers_remove(rt->workers, d->channel, rt->config.timeout_ns)) {
-            channel_set_state(d->channel, SL_CHANNEL_DEAD);
-            log_error("device %s: tasks are not finished, its memory stays",
-                      d->name);
-            d->next = rt->lost;
-            rt->lost = d;
-            return;
-        }
-        channel_set_state(d->channel, SL_CHANNEL_DEAD);
+    if (device_stop(d)) {
+        log_error("device %s: tasks are not finished, its memory stays",
+                  d->name);
+        d->next = rt->lost;
+        rt->lost = d;
+        return;
     }
     device_free(d);
 }
@@ -147,6 +157,87 @@ undo:
     return rc;
 }
 
+/* ---- whose memory it is ---- */
+
+/* Bits of rt->kinds. */
+static const struct gpu_ops *const kinds[] = {&gpu_cuda_ops, &gpu_host_ops};
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static int is_kind(const struct sl_device *d, uint32_t i)
+{
+    return strcmp(d->gpu->ops->kind, kinds[i]->kind) == 0;
+}
+
+/* Under the lock: what device_memory_of asks first. */
+static void note_kinds(struct sl_runtime *rt)
+{
+    uint32_t open = 0;
+    for (const struct sl_device *d = rt->devices; d; d = d->next)
+        for (uint32_t i = 0; i < KINDS; i++)
+            open |= is_kind(d, i) ? 1u << i : 0u;
+    __atomic_store_n(&rt->kinds, open, __ATOMIC_RELAXED);
+}
+
+/* Memory may be mapped in parts that follow one another. */
+static int reaches(const struct gpu_ops *ops, struct gpu_memory m, sl_devptr p,
+                   uint64_t size)
+{
+    struct gpu_memory next;
+    while (size > m.base + m.bytes - p) {
+        sl_devptr end = m.base + m.bytes;
+        size -= end - p;
+        if (!ops->memory_of(end, &next) || next.ordinal != m.ordinal ||
+            next.base != end)
+            return 0;
+        m = next;
+        p = end;
+    }
+    return 1;
+}
+
+static int take_memory(struct sl_runtime *rt, uint32_t kind, int ordinal,
+                       struct device_memory *out)
+{
+    int rc = SL_ENODEV;
+    struct gpu_info info;
+    pthread_mutex_lock(&rt->lock);
+    for (const struct sl_device *d = rt->devices; d && rc; d = d->next) {
+        d->gpu->ops->info(d->gpu, &info);
+        if (!is_kind(d, kind) || info.ordinal != ordinal)
+            continue;
+        out->transfers = transfers_ref(d->transfers);
+        out->arena_at = (sl_devptr)(uintptr_t)d->handle.arena;
+        rc = 1;
+    }
+    pthread_mutex_unlock(&rt->lock);
+    return rc;
+}
+
+int device_memory_find(struct sl_runtime *rt, const void *p, uint64_t size,
+                       struct device_memory *out)
+{
+    sl_devptr at = (sl_devptr)(uintptr_t)p;
+    uint32_t open = __atomic_load_n(&rt->kinds, __ATOMIC_RELAXED);
+    struct gpu_memory m;
+    for (uint32_t i = 0; i < KINDS; i++) {
+        if (!(open >> i & 1u) || !kinds[i]->memory_of(at, &m))
+            continue;
+        if (!reaches(kinds[i], m, at, size)) {
+            log_error("%llu bytes at %#llx: %s:%d has fewer there",
+                      (unsigned long long)size, (unsigned long long)at,
+                      kinds[i]->kind, m.ordinal);
+            return SL_EINVAL;
+        }
+        int rc = take_memory(rt, i, m.ordinal, out);
+        if (rc < 0)
+            log_error("memory at %#llx is of %s:%d, which is not open",
+                      (unsigned long long)at, kinds[i]->kind, m.ordinal);
+        out->at = at;
+        return rc;
+    }
+    return 0;
+}
+
 /* ---- public ---- */
 
 int sl_device_open(struct sl_runtime *rt, const char *name,
@@ -161,8 +252,14 @@ int sl_device_open(struct sl_runtime *rt, const char *name,
     pthread_mutex_lock(&rt->lock);
     rc = device_attach(rt, name, &d);
     if (!rc) {
+        rc = transfers_open(d->gpu, &d->transfers);
+        if (rc)
+            device_detach(d);
+    }
+    if (!rc) {
         d->next = rt->devices;
         rt->devices = d;
+        note_kinds(rt);
         *out = d;
     }
     pthread_mutex_unlock(&rt->lock);
@@ -183,6 +280,7 @@ void sl_device_close(struct sl_device *d)
             break;
         }
     }
+    note_kinds(rt);
     device_detach(d);
     pthread_mutex_unlock(&rt->lock);
 }

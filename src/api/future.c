@@ -9,10 +9,14 @@
 
 struct sl_op {
     struct sl_runtime *rt; /* referenced: the op may outlive sl_close */
-    int is_get;
+    enum { OP_TASK = 0, OP_GET, OP_DEVICE_PUT, OP_DEVICE_GET } kind;
     struct sl_future put; /* a put, or any call of one task */
     uint64_t *answer[2];  /* where the task's results go; null: nowhere */
-    struct get_run get;
+    union {
+        struct get_run get;
+        struct device_put device_put;
+        struct device_get device_get;
+    };
     char name[SL_NAME_MAX + 1u];
 };
 
@@ -48,8 +52,28 @@ static int op_new(struct sl_runtime *rt, uint64_t tag, const char *name,
 static void op_free(struct sl_op *op)
 {
     struct sl_runtime *rt = op->rt;
+    /* Those that the runtime did not outlive. */
+    if (op->kind == OP_DEVICE_PUT)
+        device_put_forget(&op->device_put);
+    if (op->kind == OP_DEVICE_GET)
+        device_get_forget(&op->device_get);
     free(op);
     runtime_unref(rt);
+}
+
+/* Begins the put that is in op->device_put, wherever its data is. */
+static int op_put(const struct sl_dev *d, struct sl_op *op, const void *data)
+{
+    struct device_put *p = &op->device_put;
+    int of = device_memory_of(op->rt, data, p->size, &p->mem);
+    if (of < 0)
+        return of;
+    op->kind = of ? OP_DEVICE_PUT : OP_TASK;
+    if (of)
+        return device_put_begin(d, p);
+    op->put =
+        slb_begin_put(d, SL_THREAD, &p->key, p->offset, &p->q, data, p->size);
+    return op->put.live ? 0 : op->put.code;
 }
 
 int sl_put_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
@@ -57,15 +81,17 @@ int sl_put_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
                  const struct sl_put_opts *opts, struct sl_op **out)
 {
     const struct sl_dev *d;
-    struct slm_request q;
-    struct sl_key k;
     struct sl_op *op;
+    struct sl_key k;
     int rc = op_new(rt, tag, name, &op, &k);
     if (rc)
         return rc;
+    op->device_put.key = k;
+    op->device_put.offset = offset;
+    op->device_put.size = size;
     rc = slb_check_range(offset, size);
     if (!rc)
-        rc = host_put(rt, opts, data, size, &q);
+        rc = host_put(rt, opts, data, size, &op->device_put.q);
     if (!rc && opts && opts->result)
         rc = SL_EINVAL;
     if (rc)
@@ -74,10 +100,9 @@ int sl_put_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
     d = host_enter(rt);
     if (!d)
         goto undo;
-    op->put = slb_begin_put(d, SL_THREAD, &k, offset, &q, data, size);
-    if (!op->put.live && host_again(d, op->put.code))
-        op->put = slb_begin_put(d, SL_THREAD, &k, offset, &q, data, size);
-    rc = op->put.code;
+    rc = op_put(d, op, data);
+    if (host_again(d, rc))
+        rc = op_put(d, op, data);
     host_leave(rt);
     if (rc)
         goto undo;
@@ -88,17 +113,35 @@ undo:
     return rc;
 }
 
+/* Begins the get that is in op->get, wherever its data goes. */
+static int op_get(const struct sl_dev *d, struct sl_op *op)
+{
+    struct sl_until now = sl_until_ns(0);
+    struct device_memory mem;
+    struct get_run g = op->get;
+    int of = device_memory_of(op->rt, g.data, g.size, &mem), rc;
+    if (of < 0)
+        return of;
+    if (!of) {
+        op->kind = OP_GET;
+        rc = get_step(d, &op->get, now);
+        return op->get.ended ? rc : 0;
+    }
+    op->kind = OP_DEVICE_GET;
+    device_get_init(&op->device_get, &g, &mem);
+    rc = device_get_step(d, &op->device_get, now);
+    return op->device_get.g.ended ? rc : 0;
+}
+
 int sl_get_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
                  uint64_t offset, void *data, uint64_t size, struct sl_op **out)
 {
     const struct sl_dev *d;
     struct sl_key k;
     struct sl_op *op;
-    struct sl_until now = sl_until_ns(0);
     int rc = op_new(rt, tag, name, &op, &k);
     if (rc)
         return rc;
-    op->is_get = 1;
     rc = get_init(rt, &op->get, k, offset, data, size);
     if (rc)
         goto undo;
@@ -107,9 +150,9 @@ int sl_get_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
     d = host_enter(rt);
     if (!d)
         goto undo;
-    rc = get_step(d, &op->get, now);
+    rc = op_get(d, op);
     host_leave(rt);
-    if (op->get.ended && rc)
+    if (rc)
         goto undo;
     *out = op;
     return 0;
@@ -148,20 +191,39 @@ int host_begin(struct sl_runtime *rt, struct host_call *c, struct sl_op **out)
 
 /* ---- test and wait ---- */
 
+/* Goes on by one step; *live: it has not ended. */
+static int op_go_on(const struct sl_dev *d, struct sl_op *o, struct sl_until u,
+                    int *live)
+{
+    int rc;
+    switch (o->kind) {
+    case OP_GET:
+        rc = o->get.ended ? 0 : get_step(d, &o->get, u);
+        *live = !o->get.ended;
+        return rc;
+    case OP_DEVICE_GET:
+        rc = o->device_get.g.ended ? 0 : device_get_step(d, &o->device_get, u);
+        *live = !o->device_get.g.ended;
+        return rc;
+    case OP_DEVICE_PUT:
+        rc = device_put_step(d, &o->device_put, u);
+        *live = !o->device_put.ended;
+        return rc;
+    case OP_TASK:
+    default:
+        rc = sl_wait_thread(d, &o->put, u);
+        *live = o->put.live;
+        return rc;
+    }
+}
+
 /* The result, or SL_EAGAIN: not yet. */
 static int op_step(struct sl_op **op, struct sl_until u)
 {
     struct sl_op *o = *op;
     const struct sl_dev *d = host_enter(o->rt);
-    int rc = SL_EDEAD;
     int live = 0;
-    if (d && o->is_get) {
-        rc = o->get.ended ? 0 : get_step(d, &o->get, u);
-        live = !o->get.ended;
-    } else if (d) {
-        rc = sl_wait_thread(d, &o->put, u);
-        live = o->put.live;
-    }
+    int rc = d ? op_go_on(d, o, u, &live) : SL_EDEAD;
     if (d)
         host_leave(o->rt);
     if (live)
@@ -237,8 +299,12 @@ void sl_cancel(struct sl_op **op)
         return;
     o = *op;
     d = host_enter(o->rt);
-    if (d && o->is_get)
+    if (d && o->kind == OP_GET)
         get_abandon(d, &o->get);
+    else if (d && o->kind == OP_DEVICE_GET)
+        device_get_abandon(d, &o->device_get);
+    else if (d && o->kind == OP_DEVICE_PUT)
+        device_put_abandon(d, &o->device_put);
     else if (d)
         sl_abandon_thread(d, &o->put);
     if (d)

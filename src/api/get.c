@@ -54,8 +54,7 @@ static int get_narrow(struct get_run *g)
     return 1;
 }
 
-/* What ended a window may be no end of the get. */
-static int get_goes_on(const struct sl_dev *d, struct get_run *g, int code)
+int get_goes_on(const struct sl_dev *d, struct get_run *g, int code)
 {
     if (code == SL_EFBIG)
         return get_narrow(g);
@@ -131,6 +130,23 @@ void get_abandon(const struct sl_dev *d, struct get_run *g)
     g->ended = 1;
 }
 
+/* True: `data` is not the host's, and *rc is the result. */
+static int get_to_device(struct sl_runtime *rt, const struct sl_dev *d,
+                         struct get_run *g, int *rc)
+{
+    struct device_memory mem;
+    struct device_get x;
+    *rc = device_memory_of(rt, g->data, g->size, &mem);
+    if (*rc <= 0)
+        return *rc;
+    device_get_init(&x, g, &mem);
+    *rc = device_get_step(d, &x, sl_until_default(d));
+    if (!x.g.ended)
+        device_get_abandon(d, &x);
+    g->exists = x.g.exists;
+    return 1;
+}
+
 int sl_get(struct sl_runtime *rt, uint64_t tag, const char *name,
            uint64_t offset, void *data, uint64_t size, uint64_t *exists)
 {
@@ -145,9 +161,11 @@ int sl_get(struct sl_runtime *rt, uint64_t tag, const char *name,
     d = host_enter(rt);
     if (!d)
         return SL_EDEAD;
-    rc = get_step(d, &g, sl_until_default(d));
-    if (!g.ended)
-        get_abandon(d, &g);
+    if (!get_to_device(rt, d, &g, &rc)) {
+        rc = get_step(d, &g, sl_until_default(d));
+        if (!g.ended)
+            get_abandon(d, &g);
+    }
     host_leave(rt);
     if (exists && (rc == 0 || rc == SL_EPASTEND))
         *exists = g.exists;

@@ -12,6 +12,7 @@
 
 #include "api/gate.h"
 #include "gpu/gpu.h"
+#include "gpu/transfer.h"
 #include "sluice/device.h"
 #include "sluice/sluice.h"
 #include "worker/worker.h"
@@ -26,6 +27,7 @@ struct sl_device {
     sl_devptr local;
     int pinned_channel, pinned_arena, served;
     struct sl_dev handle;
+    struct transfers *transfers; /* null: the process's own channel */
     char name[96];
 };
 
@@ -50,6 +52,7 @@ struct sl_runtime {
     struct sl_device *devices;
     struct sl_device *lost; /* tasks were not finished when they closed */
     struct gate gate;
+    uint32_t kinds; /* atomic: bits of the kinds of devices that are open */
     struct flusher flusher;
     struct sl_runtime *left; /* of those that could not be taken apart */
     uint32_t refs; /* atomic: the runtime's own, and one for each future */
@@ -102,6 +105,51 @@ int host_key(uint64_t tag, const char *name, struct sl_key *out);
 /** Checks a put and makes its request. */
 int host_put(const struct sl_runtime *rt, const struct sl_put_opts *opts,
              const void *data, uint64_t size, struct slm_request *out);
+
+/* ---- data in device memory ---- */
+
+/** Memory of a device that is open. */
+struct device_memory {
+    struct transfers *transfers; /* a reference */
+    sl_devptr at;
+    sl_devptr arena_at; /* of the arena, for the device */
+};
+/** Whose memory [p, p + size) is; inside the gate. 0: the host's. 1: *out.
+ *  SL_ENODEV: of a device that is not open. SL_EINVAL: the range leaves what
+ *  the device has there. */
+int device_memory_find(struct sl_runtime *rt, const void *p, uint64_t size,
+                       struct device_memory *out);
+static inline int device_memory_of(struct sl_runtime *rt, const void *p,
+                                   uint64_t size, struct device_memory *out)
+{
+    /* Relaxed: who knows a device's address knows that it is open. */
+    if (!size || !__atomic_load_n(&rt->kinds, __ATOMIC_RELAXED))
+        return 0;
+    return device_memory_find(rt, p, size, out);
+}
+/** Waits for a transfer until `u`; SL_EAGAIN or SL_ETIMEDOUT: it goes on. */
+int device_wait(struct transfer *t, struct sl_until *u);
+
+/** A put of device memory: copied into chunks, then sent. */
+struct device_put {
+    struct device_memory mem;
+    struct sl_key key;
+    uint64_t offset, size;
+    struct slm_request q;
+    struct slb_put place;
+    struct transfer *copy; /* null: it is sent */
+    struct sl_future f;
+    int ended;
+};
+/** Begins it and takes the reference of *mem, whatever the code. */
+int device_put_begin(const struct sl_dev *d, struct device_put *p);
+/** Goes on; when p->ended is set the return is the result, else why not. */
+int device_put_step(const struct sl_dev *d, struct device_put *p,
+                    struct sl_until u);
+/** Gives up, whatever the stage; waits for a copy under way. */
+void device_put_abandon(const struct sl_dev *d, struct device_put *p);
+/** The runtime is gone: drops what it has of the device. */
+void device_put_forget(struct device_put *p);
 
 /** A request that is answered into the side chunk (blob.h). */
 int host_ask(struct sl_runtime *rt, struct slm_request *q,
@@ -159,5 +207,37 @@ int get_init(const struct sl_runtime *rt, struct get_run *g, struct sl_key key,
 /** Goes on; when g->ended is set the return is the result, else why not. */
 int get_step(const struct sl_dev *d, struct get_run *g, struct sl_until u);
 void get_abandon(const struct sl_dev *d, struct get_run *g);
+
+/** What ended a window may be no end of the get: true, with g->done 0 and
+ *  perhaps smaller windows. */
+int get_goes_on(const struct sl_dev *d, struct get_run *g, int code);
+
+/** A get into device memory, of which a few windows are under way at once. */
+#define DEVICE_WINDOWS 3u
+struct device_window {
+    enum { WINDOW_IDLE = 0, WINDOW_ASKED, WINDOW_COPYING, WINDOW_DONE } stage;
+    struct sl_future f;
+    struct transfer *copy;
+    uint64_t at, bytes; /* of the get's range */
+    uint64_t reply;
+};
+struct device_get {
+    struct get_run g; /* its own window is not used */
+    struct device_memory mem;
+    struct device_window win[DEVICE_WINDOWS]; /* a ring, by number */
+    uint64_t begun;                           /* windows; g.done have ended */
+    uint32_t live, depth; /* of them under way, and at most */
+    int answered;         /* one was: g.version is known */
+    int code;             /* no more begin */
+};
+/** After get_init of g; takes the reference of *mem. */
+void device_get_init(struct device_get *x, const struct get_run *g,
+                     const struct device_memory *mem);
+/** Goes on; when x->g.ended is set the return is the result, else why not. */
+int device_get_step(const struct sl_dev *d, struct device_get *x,
+                    struct sl_until u);
+/** Gives up; waits for copies under way. */
+void device_get_abandon(const struct sl_dev *d, struct device_get *x);
+void device_get_forget(struct device_get *x);
 
 #endif

@@ -34,6 +34,15 @@ enum {
     CU_ATTR_CC_MINOR = 76
 };
 
+/* Attributes of an address, and the kind of memory that is a device's. */
+enum {
+    CU_POINTER_MEMORY = 2,
+    CU_POINTER_ORDINAL = 9,
+    CU_POINTER_BASE = 11,
+    CU_POINTER_BYTES = 12
+};
+#define CU_MEMORY_DEVICE 2u
+
 /* Attributes of a kernel. */
 enum { CU_KERNEL_SHARED_BYTES = 1, CU_KERNEL_CARVEOUT = 9 };
 
@@ -73,6 +82,9 @@ enum { CU_KERNEL_SHARED_BYTES = 1, CU_KERNEL_CARVEOUT = 9 };
       (void *, uint64_t, size_t, struct cu_stream *))                          \
     X(copy_any, "cuMemcpyAsync",                                               \
       (uint64_t, uint64_t, size_t, struct cu_stream *))                        \
+    X(pointer_get, "cuPointerGetAttribute", (void *, int, uint64_t))           \
+    X(pointer_all, "cuPointerGetAttributes",                                   \
+      (unsigned, const int *, void **, uint64_t))                              \
     X(host_register, "cuMemHostRegister_v2", (void *, size_t, unsigned))       \
     X(host_unregister, "cuMemHostUnregister", (void *))                        \
     X(host_pointer, "cuMemHostGetDevicePointer_v2",                            \

@@ -54,6 +54,7 @@ void cuda_stream_close(struct gpu_stream *s);
 int cuda_launch(struct gpu_stream *s, const struct gpu_launch *l);
 int cuda_copy_async(struct gpu_stream *s, sl_devptr dst, sl_devptr src,
                     size_t n);
+int cuda_copy_list(struct gpu_stream *s, const struct gpu_copy *c, size_t n);
 int cuda_stream_wait(struct gpu_stream *s, uint64_t timeout_ns,
                      uint64_t *elapsed_ns);
 int cuda_stream_test(struct gpu_stream *s, uint64_t *elapsed_ns);

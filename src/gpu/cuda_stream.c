@@ -155,6 +155,27 @@ int cuda_copy_async(struct gpu_stream *base, sl_devptr dst, sl_devptr src,
     return work_end(s, rc);
 }
 
+static int queue_copy(const struct cuda_stream *s, const struct gpu_copy *c)
+{
+    if (!c->from)
+        return cuda_check(cu.memset_async(c->to, 0, c->bytes, s->queue),
+                          "cuMemsetD8Async");
+    return cuda_check(cu.copy_any(c->to, c->from, c->bytes, s->queue),
+                      "cuMemcpyAsync");
+}
+
+int cuda_copy_list(struct gpu_stream *base, const struct gpu_copy *c, size_t n)
+{
+    struct cuda_stream *s = stream_of(base);
+    int rc = cuda_enter(cuda_of(base->gpu));
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = queue_copy(s, &c[i]);
+    cuda_leave();
+    return rc;
+}
+
 /* 0 and the time when all has ended, SL_EAGAIN when not yet. */
 static int stream_test(struct cuda_stream *s, uint64_t *elapsed_ns)
 {

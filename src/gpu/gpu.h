@@ -41,6 +41,20 @@ struct gpu_dim {
     uint32_t x, y, z;
 };
 
+/** What an address belongs to. */
+struct gpu_memory {
+    int ordinal; /* of the device */
+    sl_devptr
+        base; /* of the allocation, or of the part that is mapped at once */
+    uint64_t bytes;
+};
+
+/** One copy between two addresses of a device; `from` 0: zeros. */
+struct gpu_copy {
+    sl_devptr to, from;
+    uint64_t bytes; /* > 0 */
+};
+
 /** A kernel on its way. `args` is copied by launch before it returns. */
 struct gpu_launch {
     const char *kernel; /* name in kernels/table.h */
@@ -59,6 +73,9 @@ struct gpu_ops {
     /** Device memory, zeroed, aligned 256; `bytes` may be 0. */
     int (*alloc)(struct gpu *g, size_t bytes, sl_devptr *out);
     void (*release)(struct gpu *g, sl_devptr p);
+    /** Whose memory an address is: 1 and *out of a device of this kind; 0 the
+     *  host's, page-locked or not, or nobody's. */
+    int (*memory_of)(sl_devptr p, struct gpu_memory *out);
     /** Makes [mem, mem + bytes) visible to the device (page-locks it);
      *  page-aligned, may be called for several devices. */
     int (*pin)(struct gpu *g, void *mem, size_t bytes, sl_devptr *out);
@@ -74,6 +91,10 @@ struct gpu_ops {
      *  and stay until stream_wait. */
     int (*copy_async)(struct gpu_stream *s, sl_devptr dst, sl_devptr src,
                       size_t n);
+    /** As copy_async for n copies, in order, but stream_wait does not know of
+     *  them: an event behind them tells when they have ended. With an error
+     *  some may be under way. */
+    int (*copy_list)(struct gpu_stream *s, const struct gpu_copy *c, size_t n);
     /** Waits until all that was launched has ended. SL_EDEVICE if a kernel
      *  failed. `elapsed_ns` (may be null): device time from the first launch
      *  after the last wait to the end of the last. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gpu/host_launch.h"
+#include "gpu/host_memory.h"
 #include "gpu/host_stream.h"
 
 #include "base/clock.h"
@@ -13,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DEVICE_ALIGN 256u
 #define NS_PER_S 1000000000u
 /* Longest wait that is counted, 10 years: more overflows the clock. */
 #define WAIT_MAX_S 315360000u
@@ -65,25 +65,6 @@ static void host_info(struct gpu *g, struct gpu_info *out)
 
 /* ---- memory ---- */
 
-static int host_alloc(struct gpu *g, size_t bytes, sl_devptr *out)
-{
-    void *p = NULL;
-    (void)g;
-    if (posix_memalign(&p, DEVICE_ALIGN, bytes ? bytes : 1u)) {
-        log_error("host device: no memory for %zu bytes", bytes);
-        return SL_ENOMEM;
-    }
-    memset(p, 0, bytes);
-    *out = (sl_devptr)(uintptr_t)p;
-    return 0;
-}
-
-static void host_release(struct gpu *g, sl_devptr p)
-{
-    (void)g;
-    free(at(p));
-}
-
 static int host_pin(struct gpu *g, void *mem, size_t bytes, sl_devptr *out)
 {
     (void)g;
@@ -121,7 +102,10 @@ static int job_run(const struct host_stream *s, const struct host_job *j)
         return host_event_run(j, s->failed);
     if (j->fn)
         return sl_host_launch(j->fn, &j->grid, j->args);
-    memcpy(j->dst, j->src, j->bytes);
+    if (j->src)
+        memcpy(j->dst, j->src, j->bytes);
+    else
+        memset(j->dst, 0, j->bytes);
     return 0;
 }
 
@@ -274,6 +258,15 @@ static int host_copy_async(struct gpu_stream *s, sl_devptr dst, sl_devptr src,
     return 0;
 }
 
+static int host_copy_list(struct gpu_stream *s, const struct gpu_copy *c,
+                          size_t n)
+{
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = host_copy_async(s, c[i].to, c[i].from, c[i].bytes);
+    return rc;
+}
+
 static struct timespec deadline(uint64_t timeout_ns)
 {
     struct timespec t;
@@ -322,6 +315,7 @@ const struct gpu_ops gpu_host_ops = {
     .info = host_info,
     .alloc = host_alloc,
     .release = host_release,
+    .memory_of = host_memory_of,
     .pin = host_pin,
     .unpin = host_unpin,
     .to_device = host_to_device,
@@ -330,6 +324,7 @@ const struct gpu_ops gpu_host_ops = {
     .stream_close = host_stream_close,
     .launch = host_launch,
     .copy_async = host_copy_async,
+    .copy_list = host_copy_list,
     .stream_wait = host_stream_wait,
     .stream_test = host_stream_test,
     .event_open = host_event_open,

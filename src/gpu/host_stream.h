@@ -24,7 +24,7 @@ struct host_job {
     kernel_host_fn fn;        /* null: a copy */
     struct sl_host_grid grid;
     void *dst;
-    const void *src;
+    const void *src; /* null: zeros */
     size_t bytes;
     _Alignas(16) unsigned char args[];
 };

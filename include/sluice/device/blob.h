@@ -333,6 +333,75 @@ SL_FN void slb_fill(const struct sl_dev *d, const struct slg *g,
     }
 }
 
+/** A put between the place of its payload and its cell. */
+struct slb_put {
+    struct slm_prep p;
+    struct slb_need need;
+    struct slb_place at; /* at.rc: of the preparation */
+    uint64_t moved;      /* bytes that go into the chunks */
+    int inside;          /* they go into the cell instead */
+};
+
+/** Takes slot and chunks and writes the name. `beside`: the payload does not go
+ *  into the cell, however small. With an error nothing is left to do. */
+SL_FN struct slb_put slb_put_place(const struct sl_dev *d, const struct slg *g,
+                                   const struct sl_key *k, uint64_t offset,
+                                   uint64_t size, uint32_t coded, int beside)
+{
+    struct slb_put x;
+    int rc = slb_check_name(k->len);
+    /* Coded bytes go in whole pieces: their buffer has room. */
+    x.moved = coded ? ((uint64_t)coded + 15u) & ~15ull : size;
+    x.inside = !coded && !beside && k->len <= SL_NAME_INLINE &&
+               k->len + size <= SL_CELL_BODY;
+    x.p = slb_prep(rc ? rc : slb_check_range(offset, size));
+    x.need.listed =
+        size > SL_CHUNK_MAX ? (size + SL_CHUNK_MAX - 1u) / SL_CHUNK_MAX : 0;
+    x.need.side = k->len > SL_NAME_INLINE || x.need.listed;
+    x.need.klass = 0;
+    if (!x.p.rc && !x.inside && size && !x.need.listed)
+        x.need.klass = sl_class_of(x.moved);
+    x.at = slb_prepare(d, g, &x.p, x.need);
+    if (!x.at.rc)
+        slb_write_name(d, g, x.at.side, k);
+    return x;
+}
+
+/** Sends it; all ranks have written, and slg_sync was called. `data` is read
+ *  when it goes into the cell. */
+SL_FN struct sl_future slb_put_send(const struct sl_dev *d, const struct slg *g,
+                                    const struct slb_put *x,
+                                    const struct sl_key *k,
+                                    const struct slm_request *how,
+                                    uint64_t offset, const void *data,
+                                    uint64_t size)
+{
+    struct sl_future f = slb_future(0);
+    struct slm_request q = *how;
+    if (x->need.klass) {
+        q.chunk = x->at.chunk;
+        q.klass = x->need.klass;
+        q.kind = SL_KIND_EXCHANGE;
+    }
+    if (g->rank == 0) {
+        slb_address(d, k, &q);
+        q.offset = offset;
+        q.size = size;
+        q.side = x->at.side;
+        if (x->need.listed)
+            q.flags = (uint16_t)(q.flags | SL_F_LIST);
+        if (x->inside) {
+            q.flags = (uint16_t)(q.flags | SL_F_INLINE);
+            q.payload = (const uint8_t *)data;
+            q.inlined = (uint32_t)size;
+        }
+        f.slot = x->p.slot;
+        f.seq = slm_submit(d, x->p.slot, &q);
+    }
+    f.kind = q.kind;
+    return slb_launch(g, f);
+}
+
 /** `how` carries flags, score, context, persist, codec and priority; with
  *  SL_F_CODED also `coded`, how many bytes `data` has, which is readable to the
  *  next multiple of 16. */
@@ -342,50 +411,13 @@ SL_FN struct sl_future slb_begin_put(const struct sl_dev *d, int form,
                                      const void *data, uint64_t size)
 {
     struct slg g = slg_make(form);
-    struct sl_future f = slb_future(0);
-    struct slm_request q = *how;
-    struct slb_need need;
-    /* Coded bytes go in whole pieces: their buffer has room. */
-    uint64_t moved = q.coded ? ((uint64_t)q.coded + 15u) & ~15ull : size;
-    int inside =
-        !q.coded && k->len <= SL_NAME_INLINE && k->len + size <= SL_CELL_BODY;
-    int rc = slb_check_name(k->len);
-    struct slm_prep p = slb_prep(rc ? rc : slb_check_range(offset, size));
-    need.listed =
-        size > SL_CHUNK_MAX ? (size + SL_CHUNK_MAX - 1u) / SL_CHUNK_MAX : 0;
-    need.side = k->len > SL_NAME_INLINE || need.listed;
-    need.klass = 0;
-    if (!p.rc && !inside && size && !need.listed)
-        need.klass = sl_class_of(moved);
-    struct slb_place at = slb_prepare(d, &g, &p, need);
-    if (at.rc)
-        return slb_future(at.rc);
-    slb_write_name(d, &g, at.side, k);
-    if (!inside && size)
-        slb_fill(d, &g, &at, (const uint8_t *)data, moved);
+    struct slb_put x = slb_put_place(d, &g, k, offset, size, how->coded, 0);
+    if (x.at.rc)
+        return slb_future(x.at.rc);
+    if (!x.inside && size)
+        slb_fill(d, &g, &x.at, (const uint8_t *)data, x.moved);
     slg_sync(&g); /* what all ranks wrote goes before the leader's release */
-    if (need.klass) {
-        q.chunk = at.chunk;
-        q.klass = need.klass;
-        q.kind = SL_KIND_EXCHANGE;
-    }
-    if (g.rank == 0) {
-        slb_address(d, k, &q);
-        q.offset = offset;
-        q.size = size;
-        q.side = at.side;
-        if (need.listed)
-            q.flags = (uint16_t)(q.flags | SL_F_LIST);
-        if (inside) {
-            q.flags = (uint16_t)(q.flags | SL_F_INLINE);
-            q.payload = (const uint8_t *)data;
-            q.inlined = (uint32_t)size;
-        }
-        f.slot = p.slot;
-        f.seq = slm_submit(d, p.slot, &q);
-    }
-    f.kind = q.kind;
-    return slb_launch(&g, f);
+    return slb_put_send(d, &g, &x, k, how, offset, data, size);
 }
 
 /** A task of any pool; see struct sl_call in forms.h. */

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gpu/transfer.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+/* Streams of each way, in turn: while one copy ends, the next has begun. */
+#define STREAMS 2u
+#define LOST_WAIT_NS UINT64_C(1000000000)
+
+struct transfer {
+    struct transfer *next; /* in the list of all */
+    struct transfers *of;
+    struct gpu_stream *stream;
+    struct gpu_event *event;
+    int used;   /* somebody's */
+    int left;   /* given up, but the device may still work on it */
+    int sealed; /* the event is recorded */
+    int code;   /* of queueing; when it has ended, of all */
+    int ended;
+};
+
+struct transfers {
+    struct gpu *gpu;
+    pthread_mutex_t lock; /* all below, and the transfers */
+    struct gpu_stream *stream[2][STREAMS];
+    uint32_t turn[2];
+    struct transfer *all;
+    int stopped;
+    uint32_t refs; /* atomic */
+};
+
+int transfers_open(struct gpu *g, struct transfers **out)
+{
+    struct transfers *s = calloc(1, sizeof(*s));
+    if (!s)
+        return SL_ENOMEM;
+    s->gpu = g;
+    s->refs = 1;
+    pthread_mutex_init(&s->lock, NULL);
+    *out = s;
+    return 0;
+}
+
+struct transfers *transfers_ref(struct transfers *s)
+{
+    /* Relaxed: the caller's own reference keeps it there. */
+    __atomic_fetch_add(&s->refs, 1u, __ATOMIC_RELAXED);
+    return s;
+}
+
+void transfers_unref(struct transfers *s)
+{
+    /* Acquire and release: who frees comes after all who used it. */
+    if (!s || __atomic_sub_fetch(&s->refs, 1u, __ATOMIC_ACQ_REL))
+        return;
+    while (s->all) {
+        struct transfer *t = s->all;
+        s->all = t->next;
+        free(t);
+    }
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+/* ---- under the lock ---- */
+
+/* SL_EAGAIN: the device has not come to the end of it. */
+static int look(struct transfer *t)
+{
+    const struct gpu_ops *ops = t->of->gpu->ops;
+    if (!t->used || !t->sealed || t->ended)
+        return t->used && t->ended ? t->code : 0;
+    int rc = ops->event_test(t->event);
+    if (rc == SL_EAGAIN)
+        return rc;
+    t->ended = 1;
+    if (!t->code)
+        t->code = rc;
+    if (t->left)
+        t->used = 0;
+    return t->code;
+}
+
+static struct transfer *find_idle(struct transfers *s)
+{
+    struct transfer *t = s->all;
+    while (t && (t->used || !t->event)) {
+        if (t->left)
+            (void)look(t); /* it may be free by now */
+        if (t->used || !t->event)
+            t = t->next;
+    }
+    return t;
+}
+
+/* Null: *rc says why. */
+static struct transfer *make_idle(struct transfers *s, int *rc)
+{
+    struct transfer *t = calloc(1, sizeof(*t));
+    *rc = t ? s->gpu->ops->event_open(s->gpu, &t->event) : SL_ENOMEM;
+    if (*rc) {
+        free(t);
+        return NULL;
+    }
+    t->of = s;
+    t->next = s->all;
+    s->all = t;
+    return t;
+}
+
+static int take(struct transfers *s, enum transfer_way way,
+                struct transfer **out)
+{
+    struct gpu_stream **stream = &s->stream[way][s->turn[way] % STREAMS];
+    struct transfer *t;
+    int rc = s->stopped ? SL_ENODEV : 0;
+    if (!rc && !*stream)
+        rc = s->gpu->ops->stream_open(s->gpu, stream);
+    if (rc)
+        return rc;
+    t = find_idle(s);
+    if (!t)
+        t = make_idle(s, &rc);
+    if (!t)
+        return rc;
+    s->turn[way]++;
+    t->stream = *stream;
+    t->used = 1;
+    t->left = 0;
+    t->sealed = 0;
+    t->ended = 0;
+    t->code = 0;
+    *out = t;
+    return 0;
+}
+
+/* ---- one transfer ---- */
+
+int transfer_begin(struct transfers *s, enum transfer_way way,
+                   struct transfer **out)
+{
+    pthread_mutex_lock(&s->lock);
+    int rc = take(s, way, out);
+    pthread_mutex_unlock(&s->lock);
+    if (!rc)
+        transfers_ref(s);
+    return rc;
+}
+
+int transfer_copy(struct transfer *t, const struct gpu_copy *c, size_t n)
+{
+    return t->stream->gpu->ops->copy_list(t->stream, c, n);
+}
+
+void transfer_seal(struct transfer *t, int code)
+{
+    struct transfers *s = t->of;
+    pthread_mutex_lock(&s->lock);
+    t->code = code;
+    int rc = s->gpu->ops->event_record(t->event, t->stream);
+    if (rc) { /* nothing else tells when it ends; a rare way, so it may wait */
+        (void)s->gpu->ops->stream_wait(t->stream, LOST_WAIT_NS, NULL);
+        t->code = t->code ? t->code : rc;
+        t->ended = 1;
+    }
+    t->sealed = 1;
+    pthread_mutex_unlock(&s->lock);
+}
+
+int transfer_test(struct transfer *t)
+{
+    struct transfers *s = t->of;
+    pthread_mutex_lock(&s->lock);
+    int rc = look(t);
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+void transfer_end(struct transfer *t)
+{
+    struct transfers *s = t->of;
+    pthread_mutex_lock(&s->lock);
+    if (t->ended)
+        t->used = 0;
+    else
+        t->left = 1;
+    pthread_mutex_unlock(&s->lock);
+    transfers_unref(s);
+}
+
+/* ---- the end ---- */
+
+static int busy(struct transfers *s)
+{
+    int n = 0;
+    for (struct transfer *t = s->all; t; t = t->next)
+        n += t->used && !t->ended && (!t->sealed || look(t) == SL_EAGAIN);
+    return n;
+}
+
+static void close_all(struct transfers *s)
+{
+    const struct gpu_ops *ops = s->gpu->ops;
+    for (struct transfer *t = s->all; t; t = t->next) {
+        ops->event_close(t->event);
+        t->event = NULL;
+    }
+    for (uint32_t i = 0; i < 2u * STREAMS; i++) {
+        struct gpu_stream **stream = &s->stream[i / STREAMS][i % STREAMS];
+        if (*stream)
+            ops->stream_close(*stream);
+        *stream = NULL;
+    }
+}
+
+int transfers_stop(struct transfers *s, uint64_t timeout_ns)
+{
+    struct timespec nap = {0, 50000}; /* the end is no hot path */
+    uint64_t begun = clock_ns();
+    int rc = 0;
+    pthread_mutex_lock(&s->lock);
+    s->stopped = 1;
+    while (busy(s) && !rc) {
+        pthread_mutex_unlock(&s->lock);
+        nanosleep(&nap, NULL);
+        rc = clock_ns() - begun > timeout_ns ? SL_ETIMEDOUT : 0;
+        pthread_mutex_lock(&s->lock);
+    }
+    if (rc)
+        log_error("device: work is not finished, its streams stay open");
+    else
+        close_all(s);
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
