@@ -138,6 +138,14 @@ struct sl_put_opts {
     /* Null, or filled in when sl_put succeeds (not sl_put_begin, which refuses
      * it): struct sl_result, PUT. */
     struct sl_result *result;
+    /* The same: enum sl_path. */
+    int *path;
+};
+/** Who coded the bytes of a put. */
+enum sl_path {
+    SL_PATH_NONE = 0,
+    SL_PATH_CPU = 1,
+    SL_PATH_GPU = 2 /* before they crossed the link */
 };
 
 /** Id of the tag `name` (1 to 255 bytes, NUL-terminated), created if absent. */
@@ -172,6 +180,8 @@ SL_API int sl_tag_rename(struct sl_runtime *rt, uint64_t tag,
  * (sl_device_open): an address of cudaMalloc as it is. The device's copy engine
  * then writes the arena itself, on streams of the runtime's own. It does not
  * wait for the caller's streams: what they write to `data` has ended before.
+ * With codec LZ4 (not SL_CODEC_BEST) 64 KiB and more, aligned to 16, are coded
+ * by the device, and only blocks cross the link; when it fails, by the CPU.
  * SL_ENODEV: memory of a device that is not open. SL_EINVAL: the range leaves
  * the allocation. SL_EDEVICE: the device failed, nothing was put.
  */
@@ -454,6 +464,16 @@ SL_API void sl_device_close(struct sl_device *d);
 SL_API const struct sl_dev *sl_device_handle(const struct sl_device *d);
 /** "host" or the driver's name. */
 SL_API const char *sl_device_name(const struct sl_device *d);
+
+/** What host calls have moved to (in) and from (out) a device's memory. */
+struct sl_device_moved {
+    uint64_t plain_in, plain_out;   /* bytes that crossed as they are */
+    uint64_t coded_in, coded_out;   /* bytes that crossed as LZ4 blocks */
+    uint64_t blocks_in, blocks_out; /* bytes of these blocks */
+    uint64_t gave_up; /* times that the device failed to code and the CPU did */
+};
+SL_API void sl_device_moved(const struct sl_device *d,
+                            struct sl_device_moved *out);
 
 /* ---- targets ---- */
 

@@ -40,6 +40,9 @@
  *   local.ticket[r]   device     producers    3      relaxed add
  *   cell[s]           channel    slot owner   2      plain, before the entry
  *   chunk (put)       arena      slot owner   2      plain, before the entry
+ *   table (units)     arena      slot owner   2      plain, before the entry;
+ *                                worker       5      of ADMIN_UNITS, before the
+ *                                                    reply
  *   side chunk (in)   arena      slot owner   2      plain, before the entry
  *   ring[r][t % size] channel    owner of     3      release; acquire of
  *                                ticket t            channel_take
@@ -136,7 +139,9 @@ enum sl_admin_method {
     SL_ADMIN_NOOP = 0,
     SL_ADMIN_CHUNK = 1, /* gives back cell.chunk (if any), lends one of class */
     SL_ADMIN_LIST = 2, /* lends cell.size chunks of class, into the side list */
-    SL_ADMIN_METHODS = 3
+    SL_ADMIN_UNITS = 3, /* lends a chunk for each of the cell.size units of the
+                           table in cell.chunk, which stays lent */
+    SL_ADMIN_METHODS = 4
 };
 
 /* ---- codecs ---- */
@@ -179,7 +184,9 @@ enum sl_cell_flag {
     SL_F_COUNT = 1u << 6,      /* query: count, answer no names */
     SL_F_CODED = 1u << 7,      /* put: the chunk has `coded` bytes that decode
                                   to `size`; codec: SL_CODEC_LZ4 */
-    SL_F_CODED_OK = 1u << 8    /* get: coded bytes are as good (result [2]) */
+    SL_F_CODED_OK = 1u << 8,   /* get: coded bytes are as good (result [2]) */
+    SL_F_UNITS = 1u << 9       /* put: the chunk has a table of units; get, with
+                                  SL_F_CODED_OK: segments may be coded */
 };
 
 /** One task as it is submitted. Integers are little endian. */
@@ -198,13 +205,15 @@ struct sl_cell {
                            EVENTS: number of the first event; TAG_RENAME: the
                            tag's id (the cell's key is its new name, tag 0) */
     uint64_t size;      /* bytes of payload, range or pattern; user task: its
-                           bytes */
-    uint64_t chunk;     /* arena offset of the payload chunk; 0: none */
+                           bytes; ADMIN_UNITS: units */
+    uint64_t chunk;     /* arena offset of the payload chunk, or the table; 0:
+                           none */
     uint64_t side;      /* arena offset of the side chunk; 0: none */
     uint16_t score;     /* 0..1000, SL_SCORE_AUTO */
     uint16_t context;   /* free for the user, kept with the blob; LIST, TAGS,
                            QUERY: most names of the answer, 0: any */
-    uint32_t coded;     /* SL_F_CODED: bytes in the chunk; else 0 */
+    uint32_t coded;     /* SL_F_CODED: bytes in the chunk; SL_F_UNITS: plain
+                           bytes of a unit; else 0 */
     uint8_t body[SL_CELL_BODY];
 };
 SL_STATIC_ASSERT(sizeof(struct sl_cell) == SL_CELL_BYTES,
@@ -212,6 +221,34 @@ SL_STATIC_ASSERT(sizeof(struct sl_cell) == SL_CELL_BYTES,
 
 /** Plain bytes that a put with SL_F_CODED stands for, at most. */
 #define SL_CODED_MAX 65536u
+
+/**
+ * A put with SL_F_UNITS (codec: SL_CODEC_LZ4) is cut into units of `coded` plain
+ * bytes, a power of two from SL_UNIT_MIN to SL_CODED_MAX; the last may be
+ * shorter. Each has a chunk of its own, and the table in `chunk` one word for
+ * each: bits 0..39 the chunk's arena offset, bits 40..56 how many bytes it has.
+ * As many as the unit's plain bytes: these; fewer: an LZ4 block of them.
+ *
+ * The producer writes the words with their bytes and no chunk; SL_ADMIN_UNITS
+ * fills in chunks of the smallest class each; the producer writes the bytes and
+ * sends the put. What a word says is believed nowhere: its chunk must be lent to
+ * the channel and large enough. The put takes all chunks but that of the table,
+ * whatever its code.
+ */
+#define SL_UNIT_MIN 4096u
+#define SL_UNITS_MAX (SL_IO_MAX / SL_UNIT_MIN)
+SL_BOTH uint64_t sl_unit_make(uint64_t chunk, uint32_t bytes)
+{
+    return chunk | ((uint64_t)bytes << 40);
+}
+SL_BOTH uint64_t sl_unit_chunk(uint64_t word)
+{
+    return word & ((UINT64_C(1) << 40) - 1u);
+}
+SL_BOTH uint32_t sl_unit_bytes(uint64_t word)
+{
+    return (uint32_t)(word >> 40);
+}
 
 /** Where a list of chunks, or a struct sl_rename, begins inside a side chunk
  *  (behind the name). */
@@ -298,8 +335,13 @@ struct sl_result {
  */
 struct sl_segment {
     uint64_t at;    /* arena offset of the bytes; SL_SEGMENT_ZERO: zeros */
-    uint64_t bytes; /* > 0 */
+    uint64_t bytes; /* > 0; bits 32..: 0, or so many bytes of an LZ4 block are
+                       there that gives those of bits 0..31 (SL_F_UNITS) */
 };
+SL_BOTH uint64_t sl_segment_make(uint32_t plain, uint32_t coded)
+{
+    return plain | ((uint64_t)coded << 32);
+}
 struct sl_segments {
     uint64_t n;
     uint64_t reserved;

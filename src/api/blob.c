@@ -208,42 +208,39 @@ int sl_tag_del(struct sl_runtime *rt, uint64_t tag)
 
 /* ---- blobs ---- */
 
-static int put_now(const struct sl_dev *d, const struct device_put *p,
-                   const void *data, struct sl_result *result)
+static int put_now(const struct sl_dev *d, struct device_put *p,
+                   const void *data)
 {
-    struct sl_future f =
+    uint8_t want = p->f.want;
+    p->f =
         slb_begin_put(d, SL_THREAD, &p->key, p->offset, &p->q, data, p->size);
-    f.want = result != NULL;
-    int rc = slb_finish_now(d, SL_THREAD, &f);
-    if (!rc && result)
-        *result = f.result;
-    return rc;
+    p->f.want = want;
+    p->path = p->q.codec ? SL_PATH_CPU : SL_PATH_NONE;
+    return slb_finish_now(d, SL_THREAD, &p->f);
 }
 
-static int put_device_now(const struct sl_dev *d, struct device_put *p,
-                          struct sl_result *result)
+static int put_device_now(struct sl_runtime *rt, const struct sl_dev *d,
+                          struct device_put *p)
 {
-    int rc = device_put_begin(d, p);
+    uint8_t want = p->f.want;
+    int rc = device_put_begin(d, p, rt->unit_bytes);
     if (rc)
         return rc;
-    p->f.want = result != NULL;
+    p->f.want = want;
     rc = device_put_step(d, p, sl_until_default(d));
     if (!p->ended)
         device_put_abandon(d, p);
-    if (!rc && result)
-        *result = p->f.result;
     return rc;
 }
 
 /* Whose the data is is asked for each attempt: it takes a reference. */
 static int put_try(struct sl_runtime *rt, const struct sl_dev *d,
-                   struct device_put *p, const void *data,
-                   struct sl_result *result)
+                   struct device_put *p, const void *data)
 {
     int of = device_memory_of(rt, data, p->size, &p->mem);
     if (of < 0)
         return of;
-    return of ? put_device_now(d, p, result) : put_now(d, p, data, result);
+    return of ? put_device_now(rt, d, p) : put_now(d, p, data);
 }
 
 int sl_put(struct sl_runtime *rt, uint64_t tag, const char *name,
@@ -251,8 +248,8 @@ int sl_put(struct sl_runtime *rt, uint64_t tag, const char *name,
            const struct sl_put_opts *opts)
 {
     const struct sl_dev *d;
-    struct sl_result *result = opts ? opts->result : NULL;
     struct device_put p;
+    uint8_t want = opts && opts->result;
     int rc = rt ? host_key(tag, name, &p.key) : SL_EINVAL;
     if (!rc)
         rc = slb_check_range(offset, size);
@@ -265,10 +262,16 @@ int sl_put(struct sl_runtime *rt, uint64_t tag, const char *name,
     d = host_enter(rt);
     if (!d)
         return SL_EDEAD;
-    rc = put_try(rt, d, &p, data, result);
+    p.f.want = want;
+    rc = put_try(rt, d, &p, data);
+    p.f.want = want;
     if (host_again(d, rc))
-        rc = put_try(rt, d, &p, data, result);
+        rc = put_try(rt, d, &p, data);
     host_leave(rt);
+    if (!rc && want)
+        *opts->result = p.f.result;
+    if (!rc && opts && opts->path)
+        *opts->path = p.path;
     return rc;
 }
 

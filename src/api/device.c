@@ -294,3 +294,18 @@ const char *sl_device_name(const struct sl_device *d)
 {
     return d ? d->name : NULL;
 }
+
+void sl_device_moved(const struct sl_device *d, struct sl_device_moved *out)
+{
+    struct transfer_counts c;
+    if (!d || !out)
+        return;
+    transfers_counts(d->transfers, &c);
+    *out = (struct sl_device_moved){.plain_in = c.plain_in,
+                                    .plain_out = c.plain_out,
+                                    .coded_in = c.coded_in,
+                                    .coded_out = c.coded_out,
+                                    .blocks_in = c.blocks_in,
+                                    .blocks_out = c.blocks_out,
+                                    .gave_up = c.gave_up};
+}

@@ -70,7 +70,7 @@ static int op_put(const struct sl_dev *d, struct sl_op *op, const void *data)
         return of;
     op->kind = of ? OP_DEVICE_PUT : OP_TASK;
     if (of)
-        return device_put_begin(d, p);
+        return device_put_begin(d, p, op->rt->unit_bytes);
     op->put =
         slb_begin_put(d, SL_THREAD, &p->key, p->offset, &p->q, data, p->size);
     return op->put.live ? 0 : op->put.code;
@@ -92,7 +92,7 @@ int sl_put_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
     rc = slb_check_range(offset, size);
     if (!rc)
         rc = host_put(rt, opts, data, size, &op->device_put.q);
-    if (!rc && opts && opts->result)
+    if (!rc && opts && (opts->result || opts->path))
         rc = SL_EINVAL;
     if (rc)
         goto undo;

@@ -9,14 +9,18 @@
  * When one fails, or another version answers, no more begin; what is under way
  * ends first, and then it is decided whether the get goes on.
  */
-#include "api/runtime.h"
+#include "api/get_coded.h"
 #include "base/log.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-/* No code of its own: the windows are not of one version. */
+/* No codes of the caller's: the windows are not of one version; what is coded
+ * cannot be, or could not be, decoded on the device. */
 #define ANOTHER_VERSION 1
+#define NOT_FOR_DEVICE 2
+#define DECODE_FAILED 3
+/* A device is worth its launches from here on. */
+#define DECODE_LEAST 16384u
 
 static struct device_window *window_at(struct device_get *x, uint64_t i)
 {
@@ -44,8 +48,9 @@ static int ask(const struct sl_dev *d, struct device_get *x,
             return SL_EAGAIN;
         quick.timeout_ns = 0;
     }
-    w->f = slb_begin_range(&quick, SL_THREAD, &g->key, g->offset + w->at,
-                           w->bytes, 0);
+    w->f =
+        slb_begin_range(&quick, SL_THREAD, &g->key, g->offset + w->at, w->bytes,
+                        x->decodes ? SL_F_CODED_OK | SL_F_UNITS : 0u);
     w->f.want = 1;
     if (w->f.live)
         return 0;
@@ -74,54 +79,53 @@ static int begin(const struct sl_dev *d, struct device_get *x)
     return 1;
 }
 
-static void add_copy(struct gpu_copy *list, size_t *n, struct gpu_copy c)
+/* Queues what the answer names; what is coded needs a room. */
+static int queue(struct device_get *x, struct device_window *w,
+                 const struct answer *a)
 {
-    struct gpu_copy *last = *n ? &list[*n - 1u] : NULL;
-    if (last && last->from && last->from + last->bytes == c.from)
-        last->bytes += c.bytes;
-    else if (c.bytes)
-        list[(*n)++] = c;
-}
-
-/* What the answer names, for the copy engine. Null: no memory. */
-static struct gpu_copy *list_copies(const struct sl_dev *d,
-                                    const struct device_get *x,
-                                    const struct device_window *w, size_t *n)
-{
-    const uint8_t *at = d->arena + sl_reply_value(w->reply);
-    int listed = sl_reply_list(w->reply);
-    uint64_t segments = listed ? slp_ldv(at).a : 1u, done = 0;
-    struct gpu_copy *list = calloc(segments + 1u, sizeof(*list));
-    *n = 0;
-    for (uint64_t i = 0; list && i < segments; i++) {
-        struct slp_v16 s = {sl_reply_value(w->reply), w->bytes};
-        if (listed)
-            s = slp_ldv(at + 16u + 16u * i);
-        if (s.b > w->bytes - done)
-            s.b = w->bytes - done; /* never past the caller's buffer */
-        struct gpu_copy c = {x->mem.at + w->at + done, x->mem.arena_at + s.a,
-                             s.b};
-        if (s.a == SL_SEGMENT_ZERO)
-            c.from = 0;
-        add_copy(list, n, c);
-        done += s.b;
-    }
-    return list;
+    int rc = a->n_units ? answer_room(x->mem.transfers, a, &w->room) : 0;
+    if (!rc)
+        rc = transfer_begin(x->mem.transfers, TRANSFER_IN, &w->copy);
+    if (rc)
+        return rc;
+    rc = transfer_copy(w->copy, a->copy, a->n_copies);
+    if (!rc && a->n_units)
+        rc = answer_decode(w->copy, a, w->room, x->mem.arena_at);
+    transfer_seal(w->copy, rc);
+    w->n_units = a->n_units;
+    w->stage = WINDOW_COPYING;
+    struct transfer_counts add = {.plain_in = a->plain,
+                                  .coded_in = a->coded,
+                                  .blocks_in = a->n_units ? a->blocks : 0};
+    transfers_count(x->mem.transfers, &add);
+    return 0;
 }
 
 static int copy(const struct sl_dev *d, struct device_get *x,
                 struct device_window *w)
 {
-    size_t n;
-    struct gpu_copy *list = list_copies(d, x, w, &n);
-    int rc = list ? transfer_begin(x->mem.transfers, TRANSFER_IN, &w->copy)
-                  : SL_ENOMEM;
-    if (!rc) {
-        transfer_seal(w->copy, transfer_copy(w->copy, list, n));
-        w->stage = WINDOW_COPYING;
-    }
-    free(list);
+    struct answer_of of = {.arena = d->arena,
+                           .arena_at = x->mem.arena_at,
+                           .reply = w->reply,
+                           .coded = x->decodes ? w->f.result.v[2] : 0,
+                           .to = x->mem.at + w->at,
+                           .bytes = w->bytes};
+    struct answer a;
+    int rc = answer_read(&a, &of);
+    if (rc)
+        return rc;
+    rc = a.n_units && !answer_fits(&a) ? NOT_FOR_DEVICE : queue(x, w, &a);
+    if (rc < 0 && a.n_units)
+        rc = DECODE_FAILED;
+    answer_free(&a);
     return rc;
+}
+
+static void drop_room(struct device_get *x, struct device_window *w)
+{
+    if (w->room)
+        transfer_room_give(x->mem.transfers, w->room);
+    w->room = NULL;
 }
 
 static void done(const struct sl_dev *d, struct device_get *x,
@@ -129,6 +133,7 @@ static void done(const struct sl_dev *d, struct device_get *x,
 {
     struct slg g = slg_make(SL_THREAD);
     slb_leave(d, &g, &w->f, w->reply);
+    drop_room(x, w);
     w->stage = WINDOW_DONE;
     x->live--;
 }
@@ -177,8 +182,10 @@ static int advance(const struct sl_dev *d, struct device_get *x,
     rc = transfer_test(w->copy);
     if (rc == SL_EAGAIN)
         return 0;
+    if (!rc && w->n_units)
+        rc = answer_check(w->room, w->n_units);
     if (rc)
-        fail(x, rc);
+        fail(x, w->n_units ? DECODE_FAILED : rc);
     transfer_end(w->copy);
     done(d, x, w);
     return 1;
@@ -202,7 +209,12 @@ static int begins_again(const struct sl_dev *d, struct device_get *x)
 {
     struct get_run *g = &x->g;
     int again;
-    if (x->code == SL_ENOMEM && x->depth > 1u) {
+    if (x->code == DECODE_FAILED || x->code == NOT_FOR_DEVICE) {
+        struct transfer_counts add = {.gave_up = x->code == DECODE_FAILED};
+        transfers_count(x->mem.transfers, &add);
+        x->decodes = 0; /* plain bytes are asked for */
+        again = 1;
+    } else if (x->code == SL_ENOMEM && x->depth > 1u) {
         x->depth = 1; /* it needs less of the arena so */
         again = 1;
     } else if (x->code == ANOTHER_VERSION)
@@ -231,6 +243,7 @@ void device_get_init(struct device_get *x, const struct get_run *g,
     x->g = *g;
     x->mem = *mem;
     x->depth = DEVICE_WINDOWS;
+    x->decodes = g->size >= DECODE_LEAST && mem->at % 16u == 0;
 }
 
 int device_get_step(const struct sl_dev *d, struct device_get *x,
@@ -260,8 +273,10 @@ void device_get_forget(struct device_get *x)
     if (x->g.ended)
         return;
     for (uint32_t i = 0; i < DEVICE_WINDOWS; i++)
-        if (x->win[i].stage == WINDOW_COPYING)
+        if (x->win[i].stage == WINDOW_COPYING) {
             transfer_end(x->win[i].copy);
+            drop_room(x, &x->win[i]);
+        }
     end(x);
 }
 
@@ -277,11 +292,13 @@ void device_get_abandon(const struct sl_dev *d, struct device_get *x)
             slb_abandon(d, SL_THREAD, &w->f);
         if (w->stage != WINDOW_COPYING)
             continue;
-        if (device_wait(w->copy, &u) == SL_ETIMEDOUT)
-            log_error("get: a copy has not ended, its slot and chunks stay "
+        if (device_wait(w->copy, &u) == SL_ETIMEDOUT) {
+            log_error("get: the device has not ended, slot and chunks stay "
                       "taken");
-        else
+        } else {
             slb_leave(d, &g, &w->f, w->reply);
+            drop_room(x, w);
+        }
         transfer_end(w->copy);
     }
     end(x);

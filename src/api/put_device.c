@@ -52,48 +52,54 @@ static size_t list_copies(const struct sl_dev *d, const struct device_put *p,
     return n;
 }
 
-static int begin_copy(const struct sl_dev *d, struct device_put *p)
-{
-    struct gpu_copy list[CHUNKS];
-    size_t n = list_copies(d, p, list);
-    int rc = transfer_begin(p->mem.transfers, TRANSFER_OUT, &p->copy);
-    if (!rc)
-        transfer_seal(p->copy, transfer_copy(p->copy, list, n));
-    return rc;
-}
-
-/* No slot remembers the chunks of a list: each is given back by a call that
- * lends none in return, which is what its code says. */
-static void give_list_back(const struct sl_dev *d, const struct device_put *p)
+void device_give_back(const struct sl_dev *d, const struct device_put *p,
+                      uint64_t n,
+                      uint64_t (*at)(const struct sl_dev *d,
+                                     const struct device_put *p, uint64_t i))
 {
     struct sl_until u = sl_until_default(d);
     struct slm_prep prep = p->place.p;
-    for (uint64_t i = 0; i < p->place.need.listed; i++) {
+    /* Each by a call that lends none in return, which is what its code says. */
+    for (uint64_t i = 0; i < n && !prep.stuck; i++) {
         struct slm_request q;
         slm_request_init(&q, SL_POOL_ADMIN, SL_ADMIN_CHUNK);
         q.container = (uint16_t)(prep.slot % d->n_lanes);
-        q.chunk = listed(d, &p->place, i);
+        q.chunk = at(d, p, i);
         slm_call(d, &prep, &q, &u);
-        if (prep.stuck)
-            break;
     }
     slm_undo(d, &prep);
 }
 
-/* The copy has ended, or never began. */
+static uint64_t listed_at(const struct sl_dev *d, const struct device_put *p,
+                          uint64_t i)
+{
+    return listed(d, &p->place, i);
+}
+
+/* ---- stages ---- */
+
+/* Nothing is under way: gives back what the stage has. */
 static void undo(const struct sl_dev *d, struct device_put *p)
 {
-    if (p->place.need.listed)
-        give_list_back(d, p);
-    else
-        slm_undo(d, &p->place.p);
+    if (p->stage == PUT_SEND)
+        put_coded_undo(d, p);
+    if (p->stage == PUT_COPY)
+        device_give_back(d, p, p->place.need.listed, listed_at);
+}
+
+static void drop_room(struct device_put *p)
+{
+    if (p->room)
+        transfer_room_give(p->mem.transfers, p->room);
+    p->room = NULL;
 }
 
 static void leave(struct device_put *p)
 {
-    if (p->copy)
-        transfer_end(p->copy);
-    p->copy = NULL;
+    if (p->work)
+        transfer_end(p->work);
+    p->work = NULL;
+    drop_room(p);
     transfers_unref(p->mem.transfers);
     p->mem.transfers = NULL;
     p->ended = 1;
@@ -105,55 +111,106 @@ void device_put_forget(struct device_put *p)
         leave(p);
 }
 
-int device_put_begin(const struct sl_dev *d, struct device_put *p)
+static int begin_copy(const struct sl_dev *d, struct device_put *p)
 {
     struct slg g = slg_make(SL_THREAD);
-    p->copy = NULL;
-    p->ended = 0;
-    p->f = slb_future(0);
+    struct gpu_copy list[CHUNKS];
+    int rc;
+    drop_room(p);
+    p->stage = PUT_COPY;
+    p->path = p->q.codec ? SL_PATH_CPU : SL_PATH_NONE;
     p->place = slb_put_place(d, &g, &p->key, p->offset, p->size, 0, 1);
-    int rc = p->place.at.rc;
-    if (!rc) {
-        rc = begin_copy(d, p);
-        if (rc)
-            undo(d, p);
+    rc = p->place.at.rc;
+    if (rc)
+        return rc;
+    rc = transfer_begin(p->mem.transfers, TRANSFER_OUT, &p->work);
+    if (rc) {
+        undo(d, p);
+        return rc;
     }
+    size_t n = list_copies(d, p, list);
+    transfer_seal(p->work, transfer_copy(p->work, list, n));
+    struct transfer_counts add = {.plain_out = p->size};
+    transfers_count(p->mem.transfers, &add);
+    return 0;
+}
+
+int device_put_begin(const struct sl_dev *d, struct device_put *p,
+                     uint32_t unit)
+{
+    p->work = NULL;
+    p->room = NULL;
+    p->ended = 0;
+    p->coded_ns = 0;
+    p->f = slb_future(0);
+    p->stage = PUT_PACK;
+    p->path = SL_PATH_GPU;
+    int rc = slb_check_name(p->key.len);
+    if (!rc && put_coded_pack(p, unit))
+        rc = begin_copy(d, p);
     if (rc)
         leave(p);
     return rc;
 }
 
-static int copied(const struct sl_dev *d, struct device_put *p, int code)
+static void send(const struct sl_dev *d, struct device_put *p)
 {
     struct slg g = slg_make(SL_THREAD);
+    struct slm_request q = p->q;
     uint8_t want = p->f.want;
-    transfer_end(p->copy);
-    p->copy = NULL;
-    if (code) {
-        undo(d, p);
-        leave(p);
-        return code;
-    }
-    p->f = slb_put_send(d, &g, &p->place, &p->key, &p->q, p->offset, NULL,
-                        p->size);
+    if (p->stage == PUT_SEND)
+        put_coded_request(p, &q);
+    p->f =
+        slb_put_send(d, &g, &p->place, &p->key, &q, p->offset, NULL, p->size);
     p->f.want = want;
-    return 0;
+    p->stage = PUT_SENT;
+    drop_room(p);
+}
+
+/* The work of the stage has ended with `code`: on to the next. */
+static int next_stage(const struct sl_dev *d, struct device_put *p, int code)
+{
+    transfer_end(p->work);
+    p->work = NULL;
+    if (code)
+        undo(d, p);
+    if (!code && p->stage != PUT_PACK) {
+        send(d, p);
+        return 0;
+    }
+    if (!code)
+        code = put_coded_send(d, p);
+    if (!code) {
+        p->stage = PUT_SEND;
+        return 0;
+    }
+    if (p->stage == PUT_COPY)
+        return code;
+    /* The device failed, or had no use: the CPU may do it. */
+    struct transfer_counts add = {.gave_up = code != SL_ENOSPC};
+    transfers_count(p->mem.transfers, &add);
+    return begin_copy(d, p);
 }
 
 int device_put_step(const struct sl_dev *d, struct device_put *p,
                     struct sl_until u)
 {
-    if (p->copy) {
-        int rc = device_wait(p->copy, &u);
+    int rc;
+    while (p->work) {
+        rc = device_wait(p->work, &u);
         if (rc == SL_EAGAIN || rc == SL_ETIMEDOUT)
             return rc;
-        rc = copied(d, p, rc);
-        if (rc)
+        rc = next_stage(d, p, rc);
+        if (rc) {
+            leave(p);
             return rc;
+        }
     }
-    int rc = sl_wait_thread(d, &p->f, u);
-    if (!p->f.live)
-        leave(p);
+    rc = sl_wait_thread(d, &p->f, u);
+    if (p->f.live)
+        return rc;
+    p->f.result.v[3] += p->coded_ns;
+    leave(p);
     return rc;
 }
 
@@ -162,11 +219,13 @@ void device_put_abandon(const struct sl_dev *d, struct device_put *p)
     struct sl_until u = sl_until_default(d);
     if (p->ended)
         return;
-    if (!p->copy)
+    if (!p->work) {
         sl_abandon_thread(d, &p->f);
-    else if (device_wait(p->copy, &u) != SL_ETIMEDOUT)
+    } else if (device_wait(p->work, &u) != SL_ETIMEDOUT) {
         undo(d, p);
-    else
-        log_error("put: a copy has not ended, its slot and chunks stay taken");
+    } else {
+        log_error("put: the device has not ended, slot and chunks stay taken");
+        p->room = NULL; /* it is still used */
+    }
     leave(p);
 }

@@ -53,6 +53,7 @@ struct sl_runtime {
     struct sl_device *lost; /* tasks were not finished when they closed */
     struct gate gate;
     uint32_t kinds; /* atomic: bits of the kinds of devices that are open */
+    uint32_t unit_bytes; /* of units coded on a device; 0: by size */
     struct flusher flusher;
     struct sl_runtime *left; /* of those that could not be taken apart */
     uint32_t refs; /* atomic: the runtime's own, and one for each future */
@@ -105,51 +106,6 @@ int host_key(uint64_t tag, const char *name, struct sl_key *out);
 /** Checks a put and makes its request. */
 int host_put(const struct sl_runtime *rt, const struct sl_put_opts *opts,
              const void *data, uint64_t size, struct slm_request *out);
-
-/* ---- data in device memory ---- */
-
-/** Memory of a device that is open. */
-struct device_memory {
-    struct transfers *transfers; /* a reference */
-    sl_devptr at;
-    sl_devptr arena_at; /* of the arena, for the device */
-};
-/** Whose memory [p, p + size) is; inside the gate. 0: the host's. 1: *out.
- *  SL_ENODEV: of a device that is not open. SL_EINVAL: the range leaves what
- *  the device has there. */
-int device_memory_find(struct sl_runtime *rt, const void *p, uint64_t size,
-                       struct device_memory *out);
-static inline int device_memory_of(struct sl_runtime *rt, const void *p,
-                                   uint64_t size, struct device_memory *out)
-{
-    /* Relaxed: who knows a device's address knows that it is open. */
-    if (!size || !__atomic_load_n(&rt->kinds, __ATOMIC_RELAXED))
-        return 0;
-    return device_memory_find(rt, p, size, out);
-}
-/** Waits for a transfer until `u`; SL_EAGAIN or SL_ETIMEDOUT: it goes on. */
-int device_wait(struct transfer *t, struct sl_until *u);
-
-/** A put of device memory: copied into chunks, then sent. */
-struct device_put {
-    struct device_memory mem;
-    struct sl_key key;
-    uint64_t offset, size;
-    struct slm_request q;
-    struct slb_put place;
-    struct transfer *copy; /* null: it is sent */
-    struct sl_future f;
-    int ended;
-};
-/** Begins it and takes the reference of *mem, whatever the code. */
-int device_put_begin(const struct sl_dev *d, struct device_put *p);
-/** Goes on; when p->ended is set the return is the result, else why not. */
-int device_put_step(const struct sl_dev *d, struct device_put *p,
-                    struct sl_until u);
-/** Gives up, whatever the stage; waits for a copy under way. */
-void device_put_abandon(const struct sl_dev *d, struct device_put *p);
-/** The runtime is gone: drops what it has of the device. */
-void device_put_forget(struct device_put *p);
 
 /** A request that is answered into the side chunk (blob.h). */
 int host_ask(struct sl_runtime *rt, struct slm_request *q,
@@ -208,6 +164,84 @@ int get_init(const struct sl_runtime *rt, struct get_run *g, struct sl_key key,
 int get_step(const struct sl_dev *d, struct get_run *g, struct sl_until u);
 void get_abandon(const struct sl_dev *d, struct get_run *g);
 
+/* ---- data in device memory ---- */
+
+/** Memory of a device that is open. */
+struct device_memory {
+    struct transfers *transfers; /* a reference */
+    sl_devptr at;
+    sl_devptr arena_at; /* of the arena, for the device */
+};
+/** Whose memory [p, p + size) is; inside the gate. 0: the host's. 1: *out.
+ *  SL_ENODEV: of a device that is not open. SL_EINVAL: the range leaves what
+ *  the device has there. */
+int device_memory_find(struct sl_runtime *rt, const void *p, uint64_t size,
+                       struct device_memory *out);
+static inline int device_memory_of(struct sl_runtime *rt, const void *p,
+                                   uint64_t size, struct device_memory *out)
+{
+    /* Relaxed: who knows a device's address knows that it is open. */
+    if (!size || !__atomic_load_n(&rt->kinds, __ATOMIC_RELAXED))
+        return 0;
+    return device_memory_find(rt, p, size, out);
+}
+/** Waits for a transfer until `u`; SL_EAGAIN or SL_ETIMEDOUT: it goes on. */
+int device_wait(struct transfer *t, struct sl_until *u);
+
+/**
+ * A put of device memory.
+ *
+ *   plain: COPY -> SENT             the copy engine fills the chunks
+ *   coded: PACK -> SEND -> SENT     kernels make blocks, then move them into a
+ *            |      |               chunk for each unit (put_coded.c)
+ *            +------+--> COPY       when the device fails, or nothing shrinks
+ */
+struct device_put {
+    struct device_memory mem;
+    struct sl_key key;
+    uint64_t offset, size;
+    struct slm_request q;
+    enum { PUT_PACK, PUT_SEND, PUT_COPY, PUT_SENT } stage;
+    struct slb_put place;
+    struct transfer *work; /* null when it is sent */
+    /* Of the coded way. */
+    struct transfer_room *room;
+    uint32_t unit, n; /* plain bytes of one; how many */
+    uint64_t begun_ns, coded_ns;
+    int path; /* enum sl_path */
+    struct sl_future f;
+    int ended;
+};
+/** Begins it and takes the reference of *mem, whatever the code. `unit` is that
+ *  of coded ones, 0: chosen by the size. */
+int device_put_begin(const struct sl_dev *d, struct device_put *p,
+                     uint32_t unit);
+/** Goes on; when p->ended is set the return is the result, else why not. */
+int device_put_step(const struct sl_dev *d, struct device_put *p,
+                    struct sl_until u);
+/** Gives up, whatever the stage; waits for work under way. */
+void device_put_abandon(const struct sl_dev *d, struct device_put *p);
+/** The runtime is gone: drops what it has of the device. */
+void device_put_forget(struct device_put *p);
+/** Lent chunks that no slot remembers go back, then the slot; `at` tells the
+ *  number i of n. */
+void device_give_back(const struct sl_dev *d, const struct device_put *p,
+                      uint64_t n,
+                      uint64_t (*at)(const struct sl_dev *d,
+                                     const struct device_put *p, uint64_t i));
+
+/* put_coded.c. With a code other than 0 nothing of the step is left, and the put
+ * goes the plain way. */
+/** Starts to pack. SL_ENOSYS: the put is not to be coded on the device. */
+int put_coded_pack(struct device_put *p, uint32_t unit);
+/** Packed: has chunks lent and starts to send. SL_ENOSPC: coding saves nothing,
+ *  p->q says so. */
+int put_coded_send(const struct sl_dev *d, struct device_put *p);
+/** All is in the chunks: the request of the put. */
+void put_coded_request(const struct device_put *p, struct slm_request *q);
+/** Gives chunks and slot back; nothing is under way. */
+void put_coded_undo(const struct sl_dev *d, struct device_put *p);
+
 /** What ended a window may be no end of the get: true, with g->done 0 and
  *  perhaps smaller windows. */
 int get_goes_on(const struct sl_dev *d, struct get_run *g, int code);
@@ -218,6 +252,8 @@ struct device_window {
     enum { WINDOW_IDLE = 0, WINDOW_ASKED, WINDOW_COPYING, WINDOW_DONE } stage;
     struct sl_future f;
     struct transfer *copy;
+    struct transfer_room *room; /* of the units that are decoded */
+    uint32_t n_units;
     uint64_t at, bytes; /* of the get's range */
     uint64_t reply;
 };
@@ -228,6 +264,7 @@ struct device_get {
     uint64_t begun;                           /* windows; g.done have ended */
     uint32_t live, depth; /* of them under way, and at most */
     int answered;         /* one was: g.version is known */
+    int decodes;          /* coded units are asked for */
     int code;             /* no more begin */
 };
 /** After get_init of g; takes the reference of *mem. */

@@ -229,25 +229,6 @@ static void cuda_release(struct gpu *base, sl_devptr p)
     cuda_leave();
 }
 
-/* The first question is asked for each put and get of the host: one attribute
- * is the cheapest that the driver offers, and an address that it does not know
- * is the host's. */
-static int cuda_memory_of(sl_devptr p, struct gpu_memory *out)
-{
-    static const int ask[] = {CU_POINTER_ORDINAL, CU_POINTER_BASE,
-                              CU_POINTER_BYTES};
-    unsigned kind = 0;
-    size_t bytes = 0;
-    void *to[] = {&out->ordinal, &out->base, &bytes};
-    if (cu.pointer_get(&kind, CU_POINTER_MEMORY, p) != CU_OK ||
-        kind != CU_MEMORY_DEVICE)
-        return 0;
-    if (cu.pointer_all(3, ask, to, p) != CU_OK)
-        return 0;
-    out->bytes = bytes;
-    return 1;
-}
-
 static int cuda_pin_memory(struct gpu *base, void *mem, size_t bytes,
                            sl_devptr *out)
 {

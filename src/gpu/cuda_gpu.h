@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file
- * What cuda.c (devices, memory), cuda_stream.c (kernels, copies) and
- * cuda_event.c share.
+ * What cuda.c (devices, memory), cuda_memory.c (whose memory), cuda_stream.c
+ * (kernels, copies) and cuda_event.c share.
  */
 #ifndef SLUICE_CUDA_GPU_H
 #define SLUICE_CUDA_GPU_H
@@ -47,6 +47,8 @@ static inline void cuda_leave(void)
     struct cu_context *popped;
     cu.ctx_pop(&popped);
 }
+
+int cuda_memory_of(sl_devptr p, struct gpu_memory *out); /* cuda_memory.c */
 
 /* The stream part of gpu_cuda_ops (cuda_stream.c). */
 int cuda_stream_open(struct gpu *g, struct gpu_stream **out);

@@ -6,9 +6,11 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
-/* Streams of each way, in turn: while one copy ends, the next has begun. */
-#define STREAMS 2u
+/* Streams of each way, in turn: while one copy ends the next has begun, and
+ * kernels of several calls fill a device that those of one do not. */
+#define STREAMS 4u
 #define LOST_WAIT_NS UINT64_C(1000000000)
 
 struct transfer {
@@ -29,6 +31,9 @@ struct transfers {
     struct gpu_stream *stream[2][STREAMS];
     uint32_t turn[2];
     struct transfer *all;
+    struct transfer_room *rooms;
+    uint32_t n_rooms;
+    struct transfer_counts counts;
     int stopped;
     uint32_t refs; /* atomic */
 };
@@ -61,6 +66,12 @@ void transfers_unref(struct transfers *s)
         struct transfer *t = s->all;
         s->all = t->next;
         free(t);
+    }
+    while (s->rooms) {
+        struct transfer_room *r = s->rooms;
+        s->rooms = r->next;
+        munmap(r->mem, r->mem_bytes);
+        free(r);
     }
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -151,6 +162,11 @@ int transfer_begin(struct transfers *s, enum transfer_way way,
     return rc;
 }
 
+struct gpu_stream *transfer_stream(const struct transfer *t)
+{
+    return t->stream;
+}
+
 int transfer_copy(struct transfer *t, const struct gpu_copy *c, size_t n)
 {
     return t->stream->gpu->ops->copy_list(t->stream, c, n);
@@ -192,6 +208,107 @@ void transfer_end(struct transfer *t)
     transfers_unref(s);
 }
 
+/* ---- rooms ---- */
+
+/* Of the device's memory in all: 8 times 192 MiB at most. */
+#define ROOMS 8u
+
+static uint64_t round_up(uint64_t bytes)
+{
+    uint64_t r = UINT64_C(1) << 20;
+    while (r < bytes)
+        r *= 2u;
+    return r;
+}
+
+/* Not freed before the end: a driver may wait for the device when memory goes.
+ */
+static int make_room(struct transfers *s, uint64_t bytes, uint64_t mem_bytes,
+                     struct transfer_room **out)
+{
+    const struct gpu_ops *ops = s->gpu->ops;
+    struct transfer_room *r;
+    int rc;
+    if (s->n_rooms == ROOMS)
+        return SL_ENOMEM;
+    r = calloc(1, sizeof(*r));
+    if (!r)
+        return SL_ENOMEM;
+    r->bytes = round_up(bytes);
+    r->mem_bytes = round_up(mem_bytes);
+    r->mem = mmap(NULL, r->mem_bytes, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    rc =
+        r->mem == MAP_FAILED ? SL_ENOMEM : ops->alloc(s->gpu, r->bytes, &r->at);
+    if (rc)
+        goto free_room;
+    rc = ops->pin(s->gpu, r->mem, r->mem_bytes, &r->mem_at);
+    if (rc)
+        goto release;
+    r->next = s->rooms;
+    s->rooms = r;
+    s->n_rooms++;
+    *out = r;
+    return 0;
+release:
+    ops->release(s->gpu, r->at);
+free_room:
+    if (r->mem != MAP_FAILED)
+        munmap(r->mem, r->mem_bytes);
+    free(r);
+    return rc;
+}
+
+int transfer_room_take(struct transfers *s, uint64_t bytes, uint64_t mem_bytes,
+                       struct transfer_room **out)
+{
+    struct transfer_room *best = NULL;
+    pthread_mutex_lock(&s->lock);
+    int rc = s->stopped ? SL_ENODEV : 0;
+    for (struct transfer_room *r = s->rooms; r && !rc; r = r->next)
+        if (!r->used && r->bytes >= bytes && r->mem_bytes >= mem_bytes &&
+            (!best || r->bytes < best->bytes))
+            best = r;
+    if (!rc && !best)
+        rc = make_room(s, bytes, mem_bytes, &best);
+    if (!rc) {
+        best->used = 1;
+        *out = best;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+void transfer_room_give(struct transfers *s, struct transfer_room *room)
+{
+    pthread_mutex_lock(&s->lock);
+    room->used = 0;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- figures ---- */
+
+void transfers_count(struct transfers *s, const struct transfer_counts *add)
+{
+    struct transfer_counts *c = &s->counts;
+    pthread_mutex_lock(&s->lock);
+    c->plain_in += add->plain_in;
+    c->plain_out += add->plain_out;
+    c->coded_in += add->coded_in;
+    c->coded_out += add->coded_out;
+    c->blocks_in += add->blocks_in;
+    c->blocks_out += add->blocks_out;
+    c->gave_up += add->gave_up;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void transfers_counts(struct transfers *s, struct transfer_counts *out)
+{
+    pthread_mutex_lock(&s->lock);
+    *out = s->counts;
+    pthread_mutex_unlock(&s->lock);
+}
+
 /* ---- the end ---- */
 
 static int busy(struct transfers *s)
@@ -208,6 +325,10 @@ static void close_all(struct transfers *s)
     for (struct transfer *t = s->all; t; t = t->next) {
         ops->event_close(t->event);
         t->event = NULL;
+    }
+    for (struct transfer_room *r = s->rooms; r; r = r->next) {
+        ops->release(s->gpu, r->at);
+        ops->unpin(s->gpu, r->mem); /* who has the room may still look */
     }
     for (uint32_t i = 0; i < 2u * STREAMS; i++) {
         struct gpu_stream **stream = &s->stream[i / STREAMS][i % STREAMS];

@@ -82,6 +82,8 @@ void code_ended(struct shard *sh)
 
 static uint8_t wanted(const struct update *u, const struct piece *p)
 {
+    if (p->raw)
+        return SL_CODEC_NONE;
     if (!p->load || u->codec)
         return u->codec;
     return p->old.codec & SL_CODEC_ID_MASK; /* rewritten in part */
@@ -139,10 +141,10 @@ static int list_units(struct update *u)
     return u->coded || !stored ? 0 : SL_ENOMEM;
 }
 
-const struct coded *coded_of(const struct update *u, const struct piece *p,
-                             uint32_t i)
+struct coded *coded_of(const struct update *u, const struct piece *p,
+                       uint32_t i)
 {
-    const struct coded *c = u->coded ? &u->coded[p->first_coded + i] : NULL;
+    struct coded *c = u->coded ? &u->coded[p->first_coded + i] : NULL;
     return c && c->bytes ? c : NULL;
 }
 
@@ -154,6 +156,12 @@ void coded_free(struct update *u)
     free(u->coded);
     u->coded = NULL;
     u->n_coded = u->next_coded = 0;
+}
+
+void coded_sum(struct coded *c)
+{
+    if (!c->sum)
+        c->sum = unit_sum(c->buf, c->bytes);
 }
 
 void coded_set(struct extent *e, const struct coded *c)

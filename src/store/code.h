@@ -16,7 +16,7 @@ struct piece;
 /** A unit of a piece, coded; `bytes` 0: it stays as it is. */
 struct coded {
     uint8_t *buf; /* aligned, padded to TIER_BLOCK; ours unless given */
-    uint64_t sum; /* XXH3-64 of `bytes` */
+    uint64_t sum; /* XXH3-64 of `bytes`; 0: nobody has summed them */
     uint32_t bytes;
     uint32_t len;  /* plain */
     uint8_t codec; /* id */
@@ -41,8 +41,10 @@ void code_ended(struct shard *sh);
 /** Codes what of the update is to be coded, then places it. */
 void update_code(struct update *u);
 /** Coded unit number i of a piece, or null: it stays as it is. */
-const struct coded *coded_of(const struct update *u, const struct piece *p,
-                             uint32_t i);
+struct coded *coded_of(const struct update *u, const struct piece *p,
+                       uint32_t i);
+/** Sums what is to leave the arena. */
+void coded_sum(struct coded *c);
 void coded_free(struct update *u);
 /** Makes e, which is an extent_of, a coded one. */
 void coded_set(struct extent *e, const struct coded *c);

@@ -212,6 +212,8 @@ int update_gather(struct update *u)
 {
     if (u->kind == UPDATE_MOVE)
         return gather_move(u);
+    if (u->as_is && u->sent)
+        return units_gather(u);
     if (u->as_is)
         return add_coded(u);
     return u->kind == UPDATE_PUT && u->hi > u->lo ? gather_put(u) : 0;

@@ -22,6 +22,7 @@ struct get_unit {
     struct unit_io io;
     struct extent e;
     uint64_t at;
+    int as_is; /* coded bytes are wanted */
 };
 
 struct get {
@@ -33,6 +34,7 @@ struct get {
     uint32_t n_seg, n_hold, n_unit;
     uint32_t pending;
     uint64_t list; /* a chunk for the segments */
+    int coded;     /* a segment is */
     int code;
 };
 
@@ -68,7 +70,7 @@ static int get_list(struct get *g)
 static int get_answer(struct get *g)
 {
     int rc = g->code;
-    if (!rc && g->n_seg == 1 && g->seg[0].at != SL_SEGMENT_ZERO)
+    if (!rc && g->n_seg == 1 && !g->coded && g->seg[0].at != SL_SEGMENT_ZERO)
         g->t->value = g->seg[0].at;
     else if (!rc)
         rc = get_list(g);
@@ -116,11 +118,12 @@ static void get_segment(struct get *g, uint64_t at, uint64_t bytes)
     g->n_seg++;
 }
 
-static int get_read(struct get *g, const struct extent *e, uint64_t *at)
+static int get_read(struct get *g, const struct extent *e, int as_is,
+                    uint64_t *at)
 {
     struct get_unit *u = &g->unit[g->n_unit];
-    if (chunk_alloc(g->sh->env.cache, class_for(unit_stored((uint32_t)e->len)),
-                    at))
+    uint32_t room = as_is ? extent_space(e) : unit_stored((uint32_t)e->len);
+    if (chunk_alloc(g->sh->env.cache, class_for(room), at))
         return SL_ENOMEM;
     g->hold[g->n_hold++] = *at;
     g->n_unit++;
@@ -133,6 +136,7 @@ static int get_read(struct get *g, const struct extent *e, uint64_t *at)
     u->io.name = (const char *)g->t->name;
     u->io.name_len = g->t->cell.name_len;
     u->at = *at;
+    u->as_is = as_is;
     return 0;
 }
 
@@ -142,7 +146,8 @@ static void get_start(struct get *g)
     for (uint32_t i = 0; !g->code && i < g->n_unit; i++) {
         struct get_unit *u = &g->unit[i];
         g->pending++;
-        int rc = unit_read(&u->io, shard_arena(g->sh) + u->at);
+        uint8_t *to = shard_arena(g->sh) + u->at;
+        int rc = u->as_is ? unit_fetch(&u->io, to) : unit_read(&u->io, to);
         if (rc) {
             g->pending--;
             g->code = rc;
@@ -150,14 +155,23 @@ static void get_start(struct get *g)
     }
 }
 
-static int get_extent(struct get *g, const struct extent *e, uint64_t *at)
+static int get_extent(struct get *g, const struct extent *e, int as_is,
+                      uint64_t *at)
 {
-    if (e->target != TARGET_PINNED || e->codec)
-        return get_read(g, e, at);
+    if (e->target != TARGET_PINNED || (e->codec && !as_is))
+        return get_read(g, e, as_is, at);
     chunk_ref(g->sh->store->config.arena, e->loc);
     g->hold[g->n_hold++] = e->loc;
     *at = e->loc + e->skip;
     return 0;
+}
+
+/* A reader that decodes itself gets whole units as they are stored. */
+static int wants_coded(const struct sl_cell *c, const struct extent *e)
+{
+    const uint32_t both = SL_F_CODED_OK | SL_F_UNITS;
+    return (c->flags & both) == both && e->codec == SL_CODEC_LZ4 &&
+           e->off >= c->offset && e->off + e->len <= c->offset + c->size;
 }
 
 static int get_walk(struct get *g, const struct blob *b, uint32_t i)
@@ -173,11 +187,15 @@ static int get_walk(struct get *g, const struct blob *b, uint32_t i)
             at += n;
             continue;
         }
-        int rc = get_extent(g, e, &where);
+        int as_is = wants_coded(&g->t->cell, e);
+        int rc = get_extent(g, e, as_is, &where);
         if (rc)
             return rc;
         uint64_t n = e->off + e->len < stop ? e->off + e->len - at : stop - at;
-        get_segment(g, where + (at - e->off), n);
+        g->coded |= as_is;
+        get_segment(g, where + (at - e->off),
+                    as_is ? sl_segment_make((uint32_t)n, (uint32_t)e->stored)
+                          : n);
         at += n;
         i++;
     }

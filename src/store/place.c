@@ -106,7 +106,7 @@ static int room_for_units(struct update *u)
  * keeps nothing gets plain bytes, as nothing decodes there. A unit that moves
  * has no plain bytes here, so it stays coded where that saves nothing, too. */
 static int plan_unit(struct update *u, uint32_t i, struct extent *e,
-                     const struct coded *c)
+                     struct coded *c)
 {
     const struct extent plain = *e;
     int rc = SL_ENOSPC;
@@ -116,8 +116,10 @@ static int plan_unit(struct update *u, uint32_t i, struct extent *e,
             continue;
         *e = plain;
         if (c && !(u->sh->choice.discards & TARGET_BIT(t)) &&
-            (c->given || unit_stored(c->bytes) < unit_stored(c->len)))
+            (c->given || unit_stored(c->bytes) < unit_stored(c->len))) {
+            coded_sum(c);
             coded_set(e, c);
+        }
         rc = unit_alloc(u->sh, t, e);
     }
     return rc;
@@ -129,7 +131,7 @@ static int plan_units(struct update *u, struct piece *p, uint32_t i)
     int rc = p->stored ? 0 : align_piece(u, p);
     for (uint32_t at = 0, k = 0; at < p->len && !rc; at += UNIT_BYTES, k++) {
         uint32_t left = p->len - at;
-        const struct coded *c = coded_of(u, p, k);
+        struct coded *c = coded_of(u, p, k);
         struct extent e =
             extent_of(p->off + at, left < UNIT_BYTES ? left : UNIT_BYTES);
         rc = plan_unit(u, i, &e, c);
@@ -188,16 +190,28 @@ static void fit_piece(struct update *u, struct piece *p)
     take_chunk(u, p, at, klass);
 }
 
+/* A coded unit that has a chunk of just its class to itself stays there. */
+static int stays_in_chunk(const struct piece *p)
+{
+    return p->stored && p->own && !p->skip &&
+           p->klass == class_for(p->old.stored);
+}
+
 static int plan_pinned(struct update *u, struct piece *p)
 {
-    if (coded_saves_chunks(u, p))
+    int stays = stays_in_chunk(p);
+    if (!stays && coded_saves_chunks(u, p))
         return plan_chunks(u, p);
-    fit_piece(u, p);
+    if (!stays)
+        fit_piece(u, p);
     int rc = shard_charge(u->sh, UINT64_C(1) << p->klass);
     if (rc)
         return rc;
-    u->made[u->n_made++] =
+    u->made[u->n_made] =
         extent_pinned(p->off, p->len, p->chunk, p->skip, p->klass);
+    if (stays)
+        coded_set(&u->made[u->n_made], coded_of(u, p, 0));
+    u->n_made++;
     p->kept = 1;
     return 0;
 }

@@ -62,6 +62,8 @@ static int put_check(const struct shard *sh, const struct sl_task *t)
         return codec_check(c->codec);
     if (c->persist && !sh->store->meta)
         return SL_ENODATADIR;
+    if (c->flags & SL_F_UNITS)
+        return units_check(sh->store->config.arena, t);
     if ((c->flags & SL_F_CODED) && put_check_coded(c))
         return put_check_coded(c);
     if (c->size == 0 || (c->flags & (SL_F_INLINE | SL_F_LIST)))
@@ -315,13 +317,13 @@ static void put_moved(void *user, int code)
 {
     struct sl_task *t = user;
     struct shard *sh = t->state;
-    if (code == SL_ENOMEM && !(t->cell.flags & SL_F_LIST)) {
+    if (code == SL_ENOMEM && !(t->cell.flags & (SL_F_LIST | SL_F_UNITS))) {
         sh->env.starve(t, code); /* as a put that finds no chunk itself */
         return;
     }
     int rc = code ? code : store_put(t, sh);
     if (code)
-        put_drop_list(sh, t);
+        put_drop_chunks(sh, t);
     if (rc != TASK_LATER)
         sh->env.finish(t, rc);
 }
@@ -366,6 +368,6 @@ int store_put(struct sl_task *t, void *container)
     if (!rc)
         rc = tag ? put_on(sh, t, tag) : SL_ENOTAG;
     if (rc != TASK_LATER && rc)
-        put_drop_list(sh, t);
+        put_drop_chunks(sh, t);
     return rc;
 }

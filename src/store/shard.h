@@ -524,8 +524,9 @@ int update_move(struct shard *sh, struct blob *b, const struct move *m);
 int blob_lies_on(const struct blob *b, uint32_t targets);
 /** True when some of its bytes do not outlive the process. */
 int blob_is_volatile(const struct shard *sh, const struct blob *b);
-/** Frees the chunks of a listed put that nothing was made of. */
-void put_drop_list(struct shard *sh, const struct sl_task *t);
+/** Frees the chunks of a listed put, or one of units, that nothing was made of.
+ */
+void put_drop_chunks(struct shard *sh, const struct sl_task *t);
 
 /* ---- persist.c ---- */
 int store_del(struct sl_task *t, void *container);

@@ -96,4 +96,11 @@ int store_targets(struct store *s, struct sl_target_info *out, size_t n);
 /** Ends removals that are under way: they fail with SL_EDEAD. */
 void store_stop(struct store *s);
 
+/* ---- units.c: a put of units ---- */
+/** What of its cell can be checked; SL_EPROTO, SL_ECODEC, SL_ECHUNK. */
+int units_check(struct arena *a, const struct sl_task *t);
+/** Frees the chunks that the table names and that are still lent. */
+void units_drop(struct arena *a, struct chunk_cache *cache,
+                const struct sl_task *t);
+
 #endif

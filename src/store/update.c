@@ -26,13 +26,14 @@ static void free_pieces(struct update *u)
     for (uint32_t i = 0; i < u->n_list; i++)
         if (u->list[i])
             chunk_unref(u->sh->env.cache, u->list[i]);
+    units_free(u);
 }
 
 static void answer(struct update *u, int code)
 {
     struct shard *sh = u->sh;
     struct sl_task *t = u->t;
-    if (code == SL_ENOMEM && !(t->cell.flags & SL_F_LIST))
+    if (code == SL_ENOMEM && !(t->cell.flags & (SL_F_LIST | SL_F_UNITS)))
         sh->env.starve(t, code); /* nothing is left of this attempt */
     else
         sh->env.finish(t, code);
@@ -265,8 +266,10 @@ static void drop_list(struct shard *sh, const struct sl_task *t, uint64_t i)
     }
 }
 
-void put_drop_list(struct shard *sh, const struct sl_task *t)
+void put_drop_chunks(struct shard *sh, const struct sl_task *t)
 {
+    if (t->cell.flags & SL_F_UNITS)
+        units_drop(sh->store->config.arena, sh->env.cache, t);
     if ((t->cell.flags & SL_F_LIST) && t->side)
         drop_list(sh, t, 0);
 }
@@ -302,6 +305,8 @@ static int adopt_source(struct update *u)
 {
     const struct sl_cell *c = &u->t->cell;
     uint32_t klass = 0;
+    if (c->flags & SL_F_UNITS)
+        return units_adopt(u);
     if (c->flags & SL_F_LIST)
         return adopt_list(u);
     if ((c->flags & SL_F_INLINE) || c->size == 0)
@@ -316,7 +321,7 @@ static int adopt_source(struct update *u)
     return put_bytes(c) > (UINT64_C(1) << klass) ? SL_EPROTO : 0;
 }
 
-static int sticks_out(const struct update *u)
+int update_merges(const struct update *u)
 {
     const struct blob *b = u->b;
     if (u->replace)
@@ -333,7 +338,7 @@ static int take_coded(struct update *u)
     const struct sl_cell *c = &u->t->cell;
     uint8_t *arena = shard_arena(u->sh);
     uint64_t at;
-    if (u->persist && !sticks_out(u)) {
+    if (u->persist && !update_merges(u)) {
         u->as_is = 1;
         return 0;
     }
@@ -348,18 +353,13 @@ static int take_coded(struct update *u)
     return rc == SL_ECORRUPT ? SL_EBLOCK : rc;
 }
 
-static int start(struct update *u)
+void update_go_on(struct update *u, int code)
 {
-    int rc = 0;
-    blob_enter(u->b);
-    u->now_ns = clock_stamp_ns();
-    if (u->t) /* first: behind it the end sees to the chunks */
-        rc = adopt_source(u);
-    if (!rc && u->t && (u->t->cell.flags & SL_F_CODED))
-        rc = take_coded(u);
-    /* Of a put the extents at both ends, every listed chunk, and the new bytes
-     * in front of the last extent. */
-    uint64_t cap = u->t ? u->t->cell.size / SL_CHUNK_MAX + 4u : MOVE_PIECES;
+    int rc = code;
+    /* Of a put the extents at both ends, every listed chunk or unit, and the
+     * new bytes in front of the last extent. */
+    uint64_t cap =
+        u->t ? u->t->cell.size / SL_CHUNK_MAX + 4u + u->n_sent : MOVE_PIECES;
     u->piece = malloc(cap * sizeof(*u->piece));
     if (!rc && !u->piece)
         rc = SL_ENOMEM;
@@ -369,6 +369,21 @@ static int start(struct update *u)
         update_end(u, rc);
     else
         update_load(u);
+}
+
+static int start(struct update *u)
+{
+    int rc = 0;
+    blob_enter(u->b);
+    u->now_ns = clock_stamp_ns();
+    if (u->t) /* first: behind it the end sees to the chunks */
+        rc = adopt_source(u);
+    if (!rc && u->t && (u->t->cell.flags & SL_F_CODED))
+        rc = take_coded(u);
+    if (!rc && u->sent)
+        units_take(u);
+    else
+        update_go_on(u, rc);
     return TASK_LATER;
 }
 

@@ -37,6 +37,7 @@ struct piece {
     uint8_t kept;   /* its chunk is to be an extent, and charged */
     uint8_t stored; /* a coded unit that stays coded: the chunk has its coded
                        bytes, len is that of the plain ones */
+    uint8_t raw;    /* not to be coded: its producer has tried */
     uint32_t first_coded; /* its first unit in update->coded */
     struct extent old;
     struct unit_io io;
@@ -46,6 +47,13 @@ enum update_kind {
     UPDATE_PUT,   /* the bytes of task t */
     UPDATE_MOVE,  /* some extents go to other targets as they are */
     UPDATE_RECORD /* the record alone */
+};
+
+/** A unit of a put of units; its chunk is ours, 0: a piece has it. */
+struct sent_unit {
+    uint64_t chunk;
+    uint32_t bytes, len; /* in the chunk; plain */
+    uint8_t klass;
 };
 
 struct update {
@@ -60,8 +68,10 @@ struct update {
     uint8_t source_klass;
     uint64_t list[SL_LIST_MAX]; /* chunks of a listed put, ours until placed */
     uint32_t n_list;
-    uint8_t listed; /* the put's bytes are in `list` */
-    uint8_t as_is;  /* they are a coded block that becomes the unit */
+    uint8_t listed;         /* the put's bytes are in `list` */
+    uint8_t as_is;          /* they are coded blocks that become the units */
+    struct sent_unit *sent; /* of a put of units, until they are gathered */
+    uint32_t n_sent;
     struct piece *piece;
     uint32_t n;
     uint32_t pending;
@@ -112,6 +122,20 @@ void update_window_done(struct update *u);
 void update_drop_made(struct update *u);
 /** The same of the window in hand. */
 void update_drop_window(struct update *u);
+
+/** What is to be gathered is there, or the code says why not. */
+void update_go_on(struct update *u, int code);
+/** True when bytes of extents that the put touches stay. */
+int update_merges(const struct update *u);
+/** Takes the chunks that the table of a put of units names. SL_ECHUNK,
+ *  SL_EPROTO, SL_ENOMEM; none is lent then. */
+int units_adopt(struct update *u);
+/** They become pieces as they are, or plain bytes first; then update_go_on. */
+void units_take(struct update *u);
+/** The pieces of those that stay as they are. */
+int units_gather(struct update *u);
+/** Frees what no piece has. */
+void units_free(struct update *u);
 
 /** Finds the pieces. SL_ENOMEM. */
 int update_gather(struct update *u);

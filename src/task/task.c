@@ -219,6 +219,8 @@ static int check_put(struct sl_task *t)
             return SL_EPROTO;
         return c->size > SL_IO_MAX ? SL_EFBIG : 0;
     }
+    if ((c->flags & SL_F_UNITS) && (c->flags & SL_F_INLINE))
+        return SL_EPROTO;
     if (!(c->flags & SL_F_INLINE))
         return 0;
     if (c->size > SL_CELL_BODY - named)
@@ -392,6 +394,8 @@ void task_reject(struct sl_task *t, int code)
         t->value = t->cell.chunk;
         if (t->side && (t->cell.flags & SL_F_LIST))
             take_list_back(t);
+        if (t->cell.flags & SL_F_UNITS)
+            units_drop(task_env_of(t)->arena, task_env_of(t)->cache, t);
     }
     t->has_result = 0;
     task_finish(t, code);

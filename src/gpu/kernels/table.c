@@ -26,7 +26,9 @@
     X(k_lz4_base)                                                              \
     X(k_lz4_gather)                                                            \
     X(k_lz4_unpack)                                                            \
-    X(k_lz4_unpack_large)
+    X(k_lz4_unpack_large)                                                      \
+    X(k_unit_send)                                                             \
+    X(k_unit_fetch)
 
 #define KERNEL_DECLARE(name) void name(const void *arg);
 KERNEL_LIST(KERNEL_DECLARE)
