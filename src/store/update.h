@@ -78,7 +78,7 @@ struct update {
     int code;
     uint8_t persist;
     uint8_t replace;
-    uint8_t records; /* the change is recorded */
+    uint8_t records;   /* the change is recorded */
     uint32_t from, to; /* UPDATE_MOVE: bits of targets */
     enum move_why why;
     uint64_t next_off;      /* its next window begins here */
