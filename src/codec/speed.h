@@ -33,7 +33,7 @@ struct codec_speeds {
     struct codec_speed of[SL_CODECS][3][SPEED_CLASSES];
 };
 
-/** Measures; uses the calling thread for about 0.1 s. SL_ENOMEM. */
+/** Measures; uses the calling thread for 0.1 to 0.4 s. SL_ENOMEM. */
 int codec_speeds_measure(struct codec_speeds *out);
 /** SL_ENOENT; SL_ECORRUPT (not such a file, or damaged), SL_EVERSION (of other
  *  codecs or another processor), SL_EIO. *out only with 0. */
@@ -44,7 +44,8 @@ int codec_speeds_save(const char *path, const struct codec_speeds *s);
  *  to be measured, go to. Reads nothing yet. SL_ENAMETOOLONG. */
 int codec_speeds_file(const char *path);
 /** The figures of this process, which stay; the first call reads the file or
- *  measures. Null: no memory. */
+ *  measures, and others wait for it: dynamic puts, on threads of the pool, where
+ *  coded work queues behind them. Null: no memory. */
 const struct codec_speeds *codec_speeds_get(void);
 /** Fills n bytes (a multiple of 8) with data of a class; the same every time. */
 void codec_speeds_fill(enum speed_class kind, uint8_t *to, size_t n);
