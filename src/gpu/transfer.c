@@ -32,7 +32,7 @@ struct transfers {
     uint32_t turn[2];
     struct transfer *all;
     struct transfer_room *rooms;
-    uint32_t n_rooms;
+    uint64_t room_bytes; /* of them all, on the device */
     struct transfer_counts counts;
     int stopped;
     uint32_t refs; /* atomic */
@@ -210,15 +210,17 @@ void transfer_end(struct transfer *t)
 
 /* ---- rooms ---- */
 
-/* Of the device's memory in all: 8 times 192 MiB at most. */
-#define ROOMS 8u
+/* Of the device's memory in all: four puts of 64 MiB, and windows of gets. */
+#define ROOMS_BYTES (UINT64_C(1) << 30)
+#define STEP_BYTES (UINT64_C(16) << 20)
 
+/* Few sizes, so that a room serves the next, too. */
 static uint64_t round_up(uint64_t bytes)
 {
     uint64_t r = UINT64_C(1) << 20;
-    while (r < bytes)
+    while (r < bytes && r < STEP_BYTES)
         r *= 2u;
-    return r;
+    return r >= bytes ? r : (bytes + STEP_BYTES - 1u) / STEP_BYTES * STEP_BYTES;
 }
 
 /* Not freed before the end: a driver may wait for the device when memory goes.
@@ -229,7 +231,7 @@ static int make_room(struct transfers *s, uint64_t bytes, uint64_t mem_bytes,
     const struct gpu_ops *ops = s->gpu->ops;
     struct transfer_room *r;
     int rc;
-    if (s->n_rooms == ROOMS)
+    if (s->room_bytes + round_up(bytes) > ROOMS_BYTES)
         return SL_ENOMEM;
     r = calloc(1, sizeof(*r));
     if (!r)
@@ -247,7 +249,7 @@ static int make_room(struct transfers *s, uint64_t bytes, uint64_t mem_bytes,
         goto release;
     r->next = s->rooms;
     s->rooms = r;
-    s->n_rooms++;
+    s->room_bytes += r->bytes;
     *out = r;
     return 0;
 release:
