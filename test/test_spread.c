@@ -86,7 +86,7 @@ static void a_call_touches_its_own_place_of_the_index_alone(void **state)
     struct sl_runtime *rt = open_store(&c);
     assert_int_equal(sl_tag(rt, "t", &tag), 0);
     const struct table *t = &rt->store->shards[0]->index;
-    for (; n < STEPS(30000u); n++)
+    for (; n < 12000u; n++)
         put(rt, tag, n);
     while (t->old.at || t->used + 100u > t->now.size / 16u * 13u)
         put(rt, tag, n++); /* not in the middle of a growth */
