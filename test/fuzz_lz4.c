@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzzes both decompressors of device/lz4.h on the host device: any bytes as a
+/* Fuzzes the decompressors of device/lz4.h and lz4_team.h on the host device: any bytes as a
  * block. What both it and liblz4 accept must be the same bytes. */
-#include "sluice/device/lz4.h"
+#include "sluice/device/lz4_team.h"
 
 #include <lz4.h>
 #include <stdlib.h>
@@ -28,6 +28,14 @@ SL_KERNEL(fuzz_lz4, struct fuzz_arg)
         *arg.code = code;
 }
 
+SL_KERNEL(fuzz_lz4_team, struct fuzz_arg)
+{
+    SL_SHARED(struct sl_lz4_unpack_team, ws);
+    int code = sl_lz4_decompress_team(ws, arg.src, arg.n, arg.dst, arg.size);
+    if (slp_thread() == 0)
+        *arg.code = code;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
@@ -45,12 +53,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         abort();
     memcpy(src, data + 2, n);
     struct fuzz_arg a = {src, dst, &code, n, size};
-    if (sl_host_launch(fuzz_lz4, &g, &a))
-        abort();
     int got =
         LZ4_decompress_safe((const char *)src, (char *)want, (int)n, (int)size);
-    if (got == (int)size && n && code == 0 && memcmp(dst, want, size))
-        abort();
+    for (int team = 0; team < 2; team++) {
+        g.block.x = team ? SL_LZ4_TEAM : 32u;
+        if (sl_host_launch(team ? fuzz_lz4_team : fuzz_lz4, &g, &a))
+            abort();
+        if (got == (int)size && n && code == 0 && memcmp(dst, want, size))
+            abort();
+    }
     free(src);
     free(dst);
     free(want);

@@ -7,7 +7,7 @@
 
 #include "device_help.h"
 #include "kernels/lz4.h"
-#include "sluice/device/lz4.h"
+#include "sluice/device/lz4_team.h"
 
 #include <lz4.h>
 #include <lz4hc.h>
@@ -24,6 +24,9 @@ struct lz4_job {
     int code;
     sl_devptr src_mem, dst_mem;
 };
+
+/* Whether a thread block takes each job that it can, instead of a warp. */
+static int jobs_by_team;
 
 struct lz4_jobs {
     struct rig *rig;
@@ -99,25 +102,33 @@ HELP_FN void job_fetch(struct rig *r, struct lz4_job *q)
     memmove(q->dst, q->dst + GUARD, q->room);
 }
 
-/* Small ones go either way. */
-HELP_FN int job_is_large(const struct lz4_job *q)
+enum job_way { JOB_SMALL, JOB_LARGE, JOB_TEAM, JOB_WAYS };
+
+/* Small ones go to the kernel for large pages too. */
+HELP_FN enum job_way job_way(const struct lz4_job *q)
 {
-    uint32_t page = q->what == CHECK_LZ4_UNPACK ? q->room : q->n;
-    return page > SL_LZ4_SMALL || q->shift % 2u;
+    int unpack = q->what == CHECK_LZ4_UNPACK;
+    uint32_t page = unpack ? q->room : q->n;
+    if (jobs_by_team && (unpack || page <= SL_LZ4_SMALL))
+        return JOB_TEAM;
+    return page > SL_LZ4_SMALL || q->shift % 2u ? JOB_LARGE : JOB_SMALL;
 }
 
-/* Runs those that the kernel for large pages takes, or the others. */
-HELP_FN void jobs_launch(struct lz4_jobs *j, int large)
+/* Runs those that go one way. */
+HELP_FN void jobs_launch(struct lz4_jobs *j, enum job_way way)
 {
+    static const char *const kernels[JOB_WAYS] = {
+        "k_check_lz4", "k_check_lz4_large", "k_check_lz4_team"};
+    static const uint32_t warps[JOB_WAYS] = {CHECK_LZ4_WARPS, 1,
+                                             SL_LZ4_TEAM_WARPS};
     struct rig *r = j->rig;
     uint32_t rooms = r->n_rooms, n = 0;
-    uint32_t warps = large ? 1u : CHECK_LZ4_WARPS;
     struct check_lz4_job *list =
         (struct check_lz4_job *)zeroed(j->n, sizeof(*list));
     for (uint32_t i = 0; i < j->n; i++) {
         const struct lz4_job *q = &j->job[i];
         uint32_t around = r->on_gpu ? GUARD : 0u;
-        if (job_is_large(q) == large)
+        if (job_way(q) == way)
             list[n++] = (struct check_lz4_job){q->src_mem + q->shift,
                                                q->dst_mem + q->shift + around,
                                                q->n,
@@ -126,12 +137,13 @@ HELP_FN void jobs_launch(struct lz4_jobs *j, int large)
                                                q->what};
     }
     struct check_lz4_args a = {room_with(r, list, n * sizeof(*list)), n};
-    run(r, large ? "k_check_lz4_large" : "k_check_lz4",
-        shape_of(r->on_gpu ? 264u : 4u, 32u * warps), &a, sizeof(a));
+    if (n)
+        run(r, kernels[way], shape_of(r->on_gpu ? 264u : 4u, 32u * warps[way]),
+            &a, sizeof(a));
     download(r, list, a.jobs_at, n * sizeof(*list));
     n = 0;
     for (uint32_t i = 0; i < j->n; i++)
-        if (job_is_large(&j->job[i]) == large)
+        if (job_way(&j->job[i]) == way)
             j->job[i].code = list[n++].code;
     rooms_release(r, rooms);
     free(list);
@@ -141,8 +153,8 @@ HELP_FN void jobs_run(struct lz4_jobs *j)
 {
     for (uint32_t i = 0; i < j->n; i++)
         job_place(j->rig, &j->job[i]);
-    jobs_launch(j, 0);
-    jobs_launch(j, 1);
+    for (int way = 0; way < JOB_WAYS; way++)
+        jobs_launch(j, (enum job_way)way);
     for (uint32_t i = 0; i < j->n; i++)
         job_fetch(j->rig, &j->job[i]);
 }

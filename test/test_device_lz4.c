@@ -271,5 +271,8 @@ int main(void)
         cmocka_unit_test(a_block_that_does_not_fit_is_enospc),
     };
     seed = test_seed("test_device_lz4");
-    return run_on_devices(tests);
+    int failed = run_on_devices(tests);
+    printf("# the same, by thread blocks\n");
+    jobs_by_team = 1;
+    return run_on_devices(tests) || failed;
 }

@@ -92,7 +92,9 @@ static void decompress(struct rig *r)
 {
     struct batch *b = &r->b;
     size_t entries = r->n * sizeof(*r->entries);
+    uint64_t codes = 0, some = 0;
     b->src_bytes = r->total;
+    b->total = device_with(r, &codes, sizeof(codes));
     b->src = device_with(r, r->blocks, r->total);
     memset(r->back, 0xee, b->bytes);
     b->dst = device_with(r, r->back, b->bytes);
@@ -102,9 +104,15 @@ static void decompress(struct rig *r)
     assert_int_equal(ops->from_device(r->gpu, r->back, b->dst, b->bytes), 0);
     assert_int_equal(ops->from_device(r->gpu, r->entries, b->entries, entries),
                      0);
+    assert_int_equal(ops->from_device(r->gpu, &codes, b->total, sizeof(codes)),
+                     0);
+    for (uint64_t i = 0; i < r->n; i++)
+        some |= r->entries[i].code != 0;
+    assert_int_equal(codes, some);
     ops->release(r->gpu, b->src);
     ops->release(r->gpu, b->dst);
     ops->release(r->gpu, b->entries);
+    ops->release(r->gpu, b->total);
 }
 
 static uint32_t page_len(const struct rig *r, uint64_t i)
@@ -169,10 +177,12 @@ static void expect_entries(const struct rig *r)
     assert_int_equal(at, r->total);
 }
 
-static void round_trip(uint64_t bytes, uint32_t page_bytes, uint32_t mode)
+static void round_trip_parts(uint64_t bytes, uint32_t page_bytes, uint32_t mode,
+                             uint32_t parts)
 {
     struct rig r;
     rig_open(&r, bytes, page_bytes);
+    r.b.parts = parts;
     make_pages(&r);
     compress(&r, mode);
     expect_entries(&r);
@@ -181,6 +191,25 @@ static void round_trip(uint64_t bytes, uint32_t page_bytes, uint32_t mode)
     for (uint64_t i = 0; i < r.n; i++)
         assert_int_equal(r.entries[i].code, 0);
     rig_close(&r);
+}
+
+static void round_trip(uint64_t bytes, uint32_t page_bytes, uint32_t mode)
+{
+    round_trip_parts(bytes, page_bytes, mode, 1);
+}
+
+static void several_warps_share_a_page(void **state)
+{
+    static const uint32_t tails[] = {0, 1, 12, 13, 511, 513, 2048, 4095};
+    (void)state;
+    for (uint32_t parts = 0; parts <= 16u; parts += parts ? parts : 2u) {
+        for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++)
+            round_trip_parts(4096u * 5u + tails[i], 4096, i % 2u, parts);
+        round_trip_parts(64u * 64u, 64, SL_PAGES_DEFAULT, parts);
+        round_trip_parts(192u * 40u, 192, SL_PAGES_FAST, parts);
+        round_trip_parts(8192u * 6u + 100u, 8192, SL_PAGES_DEFAULT, parts);
+        round_trip_parts(65536u * 5u + 300u, 65536, parts % 4u == 0, parts);
+    }
 }
 
 static void pages_of_all_kinds_come_back(void **state)
@@ -203,11 +232,11 @@ static void the_last_page_may_be_short(void **state)
 }
 
 /* What a hostile sender might write, and what a page becomes then. */
-static void a_bad_entry_fails_its_page_alone(void **state)
+static void bad_entries(uint32_t parts)
 {
     struct rig r;
-    (void)state;
     rig_open(&r, 4096u * 20u, 4096);
+    r.b.parts = parts;
     make_pages(&r);
     compress(&r, SL_PAGES_DEFAULT);
     r.entries[0].at_or_fill = UINT64_MAX;
@@ -231,6 +260,13 @@ static void a_bad_entry_fails_its_page_alone(void **state)
             assert_int_equal(p[k], 0);
     }
     rig_close(&r);
+}
+
+static void a_bad_entry_fails_its_page_alone(void **state)
+{
+    (void)state;
+    bad_entries(1);
+    bad_entries(8);
 }
 
 static void sizes_out_of_range_are_refused(void **state)
@@ -268,6 +304,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_of_all_kinds_come_back),
+        cmocka_unit_test(several_warps_share_a_page),
         cmocka_unit_test(the_last_page_may_be_short),
         cmocka_unit_test(a_bad_entry_fails_its_page_alone),
         cmocka_unit_test(sizes_out_of_range_are_refused),

@@ -19,13 +19,17 @@ struct batch {
     struct gpu_stream *stream;
     sl_devptr src; /* compress: `bytes` of pages; else the blocks */
     sl_devptr dst; /* compress: blocks, packed, `bytes` of room; else pages */
-    sl_devptr entries;   /* struct sl_page_entry of each page */
-    sl_devptr scratch;   /* compress: batch_scratch bytes */
-    sl_devptr total;     /* compress: uint64_t, the bytes of all blocks */
+    sl_devptr entries; /* struct sl_page_entry of each page */
+    sl_devptr scratch; /* compress: batch_scratch bytes */
+    sl_devptr
+        total; /* uint64_t. Compress: the bytes of all blocks; else, unless
+                        0: is set when an entry has a code */
     uint64_t src_bytes;  /* decompress: of the blocks */
     uint64_t bytes;      /* of the pages, not 0 */
     uint32_t page_bytes; /* SL_PAGE_MIN to SL_PAGE_MAX, a multiple of 64 */
     uint32_t mode;       /* compress: enum sl_pages_mode */
+    uint32_t parts;      /* compress: most warps that share a page; 0: as
+                       the device has room for */
 };
 
 /** Device memory that compress needs for batches of up to so many bytes. */

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #define CHECK_LZ4_WARPS 2u /* of a block of k_check_lz4 */
+#define CHECK_LZ4_PARTS 4u /* of a page, in k_check_lz4_team */
 
 enum check_lz4_what { CHECK_LZ4_PACK, CHECK_LZ4_FAST, CHECK_LZ4_UNPACK };
 
@@ -22,7 +23,8 @@ struct check_lz4_job {
 };
 
 /** k_check_lz4: pages up to SL_LZ4_SMALL. k_check_lz4_large: of all sizes, one
- *  warp a block. */
+ *  warp a block. k_check_lz4_team: one job a block of SL_LZ4_TEAM threads, those
+ *  that compress up to SL_LZ4_SMALL. */
 struct check_lz4_args {
     uint64_t jobs_at; /* struct check_lz4_job, n_jobs */
     uint64_t n_jobs;

@@ -16,6 +16,7 @@
     X(k_check_whole)                                                           \
     X(k_check_lz4)                                                             \
     X(k_check_lz4_large)                                                       \
+    X(k_check_lz4_team)                                                        \
     X(k_check_lz4_blob)
 
 #define KERNEL_DECLARE(name) void name(const void *arg);

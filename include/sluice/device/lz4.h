@@ -100,6 +100,11 @@ SLZ_FN struct slz_pack slz_pack_of(const void *src, uint32_t n, void *dst,
     c.anchor = 0;
     c.seqs = 0;
     c.seg = 0;
+    c.part = 0;
+    c.begin = 0;
+    c.end = n;
+    c.first = 0;
+    c.nibble = 0;
     c.step = mode == SL_LZ4_FAST ? 2u : 1u;
     return c;
 }
@@ -119,7 +124,8 @@ SLZ_FN int sl_lz4_compress_warp(struct sl_lz4_pack *ws, const void *src,
     struct slz_pack c = slz_pack_of(src, n, dst, cap, mode);
     if (n > SL_LZ4_SMALL)
         return SL_EINVAL;
-    return slz_pack_small(&c, ws);
+    slz_open_small(&c, ws);
+    return slz_pack_page(&c);
 }
 
 /** As sl_lz4_compress_warp, for pages up to SL_LZ4_MAX. The workspace is larger,
@@ -131,7 +137,8 @@ SLZ_FN int sl_lz4_compress_large_warp(struct sl_lz4_pack_large *ws,
     struct slz_pack c = slz_pack_of(src, n, dst, cap, mode);
     if (n > SL_LZ4_MAX)
         return SL_EINVAL;
-    return slz_pack_large(&c, ws);
+    slz_open_large(&c, ws);
+    return slz_pack_page(&c);
 }
 
 #endif

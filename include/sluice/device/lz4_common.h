@@ -20,6 +20,13 @@
 #define SLZ_FN static inline __attribute__((always_inline, unused))
 #endif
 
+/* Where an array is to lie in registers. */
+#if defined(__CUDA__) || defined(__CUDACC__) || defined(__HIP__)
+#define SLZ_UNROLL _Pragma("unroll")
+#else
+#define SLZ_UNROLL
+#endif
+
 #define SLZ_ALL 0xffffffffu /* every lane of a warp */
 #define SLZ_LANES 32u
 
@@ -138,6 +145,37 @@ SLZ_FN void slz_flush(uint8_t *dst, const uint8_t *from, uint32_t n,
             *(const struct slz_v16 *)(const void *)(from + i);
     for (uint32_t i = body + lane; i < n; i += SLZ_LANES)
         dst[i] = from[i];
+}
+
+/* 16 bytes of any alignment, of which the words that hold them are read. */
+SLZ_FN struct slz_v16 slz_load16(const uint8_t *p)
+{
+    uint32_t shift = (uint32_t)((uintptr_t)p & 3u);
+    const uint32_t *q = (const uint32_t *)(const void *)(p - shift);
+    struct slz_v16 v;
+    uint32_t w[5];
+    for (uint32_t k = 0; k < 4u; k++)
+        w[k] = q[k];
+    w[4] = shift ? q[4] : 0u;
+    for (uint32_t k = 0; k < 4u; k++)
+        v.w[k] = slp_funnel(w[k], w[k + 1u], 8u * shift);
+    return v;
+}
+
+/* Copies n bytes by one warp; stores of 16 bytes. */
+SLZ_FN void slz_move(uint8_t *dst, const uint8_t *src, uint32_t n,
+                     uint32_t lane)
+{
+    uint32_t head = (0u - (uint32_t)(uintptr_t)dst) & 15u;
+    head = head < n ? head : n;
+    /* The piece before the last byte's may read words to their end. */
+    uint32_t body = n - head < 20u ? head : head + ((n - head - 4u) & ~15u);
+    if (lane < head)
+        dst[lane] = src[lane];
+    for (uint32_t i = head + 16u * lane; i < body; i += 512u)
+        *(struct slz_v16 *)(void *)(dst + i) = slz_load16(src + i);
+    if (body + lane < n)
+        dst[body + lane] = src[body + lane];
 }
 
 #endif

@@ -25,10 +25,11 @@
 
 #include "lz4_common.h"
 
-/* Slots of the table. A power of two; more give a better ratio, and fewer
- * warps on a multiprocessor (docs/performance.md). */
-#define SLZ_SLOTS_LOG 10u
-#define SLZ_LARGE_LOG 11u
+/* Slots of the table, a multiple of 16. More give a better ratio, and fewer warps
+ * on a multiprocessor: these leave room for 32, of large pages for 27
+ * (docs/performance.md). */
+#define SLZ_SLOTS 1120u
+#define SLZ_SLOTS_LARGE 2064u
 
 #define SLZ_SEQS 48u /* 31 that wait, and one window's: at most 16 */
 /* Words, and bytes, of a match that one lane measures. */
@@ -60,15 +61,15 @@ union slz_pack_out {
 
 struct sl_lz4_pack {
     uint8_t page[SL_LZ4_SMALL + SLZ_MARGIN] __attribute__((aligned(16)));
-    uint16_t table[1u << SLZ_SLOTS_LOG] __attribute__((aligned(16)));
+    uint16_t table[SLZ_SLOTS] __attribute__((aligned(16)));
     union slz_pack_out out;
     uint8_t heads[SLZ_HEADS(SL_LZ4_SMALL)];
 };
 
 struct sl_lz4_pack_large {
     uint8_t page[SLZ_SEGMENT + SLZ_MARGIN] __attribute__((aligned(16)));
-    uint16_t table[1u << SLZ_LARGE_LOG] __attribute__((aligned(16)));
-    uint8_t tags[1u << SLZ_LARGE_LOG] __attribute__((aligned(16)));
+    uint16_t table[SLZ_SLOTS_LARGE] __attribute__((aligned(16)));
+    uint8_t tags[SLZ_SLOTS_LARGE] __attribute__((aligned(16)));
     union slz_pack_out out;
     uint8_t heads[SLZ_HEADS(SL_LZ4_MAX)];
 };
@@ -92,6 +93,10 @@ struct slz_pack {
     uint32_t seg;    /* large pages: where the segment begins */
     uint32_t step;   /* constant: 1, or 2 in the fast mode */
     int large;       /* constant */
+    int part;        /* constant: a part of the page is coded (lz4_part.h) */
+    uint32_t begin, end;    /* of the part */
+    uint32_t first, nibble; /* of the part's first sequence: where its match
+                                begins, its length as in a token */
 };
 
 /** What one lane knows of its position. */
@@ -101,10 +106,19 @@ struct slz_look {
     uint32_t match; /* bytes that are equal, at most SLZ_MEASURE; 0: none */
 };
 
-/* Position behind the last at which a match may begin, or end. */
+/* Position behind the last at which a match may begin. */
 SLZ_FN uint32_t slz_begin_limit(const struct slz_pack *c)
 {
-    return c->n < SLZ_END_MATCH ? 0u : c->n - SLZ_END_MATCH + 1u;
+    uint32_t limit = c->n < SLZ_END_MATCH ? 0u : c->n - SLZ_END_MATCH + 1u;
+    uint32_t part = c->end - (SLZ_MIN_MATCH - 1u); /* of 64 bytes or more */
+    return c->part && part < limit ? part : limit;
+}
+
+/* Where a match must end. */
+SLZ_FN uint32_t slz_end_limit(const struct slz_pack *c)
+{
+    uint32_t limit = c->n - SLZ_END_LITERALS;
+    return c->part && c->end < limit ? c->end : limit;
 }
 
 /* ---- bytes of the page ---- */
@@ -154,12 +168,14 @@ SLZ_FN uint32_t slz_hash(uint32_t v)
 
 SLZ_FN uint32_t slz_slot(const struct slz_pack *c, uint32_t hash)
 {
-    return hash >> (32u - (c->large ? SLZ_LARGE_LOG : SLZ_SLOTS_LOG));
+    uint64_t slots = c->large ? SLZ_SLOTS_LARGE : SLZ_SLOTS;
+    return (uint32_t)(hash * slots >> 32);
 }
 
+/* Bits of the hash that the slot hardly tells. */
 SLZ_FN uint8_t slz_tag(uint32_t hash)
 {
-    return (uint8_t)(hash >> (24u - SLZ_LARGE_LOG));
+    return (uint8_t)(hash >> 12);
 }
 
 /* Takes what the slot of `hash` holds: a position, or one that is no candidate:
@@ -234,7 +250,7 @@ SLZ_FN struct slz_look slz_look_up(const struct slz_pack *c, uint32_t at)
     q = possible ? q : at;
     slz_words(c, q, other);
     l.off = l.p - q;
-    uint32_t room = c->n - SLZ_END_LITERALS - l.p;
+    uint32_t room = slz_end_limit(c) - l.p;
     l.match = slz_measure(mine, l.p, other, q);
     l.match = l.match < room ? l.match : room;
     l.match = possible ? l.match : 0u;
@@ -247,7 +263,7 @@ SLZ_FN struct slz_look slz_look_up(const struct slz_pack *c, uint32_t at)
 SLZ_FN uint32_t slz_extend(const struct slz_pack *c, uint32_t p, uint32_t off,
                            uint32_t match)
 {
-    uint32_t end = c->n - SLZ_END_LITERALS, at = p + match, differs;
+    uint32_t end = slz_end_limit(c), at = p + match, differs;
     do {
         uint32_t i = at + c->lane;
         differs =
@@ -329,18 +345,31 @@ struct slz_emit {
     uint32_t head; /* its header bytes among those of all lanes */
     uint32_t at;   /* its place in the output of all lanes */
     uint32_t used;
+    uint32_t token; /* bytes of its token: 0 if another warp writes it */
 };
 
-/* Lets the match begin earlier, where the bytes before are equal too: the table
- * has no place for every position. `p` is where it begins. */
+/* Four bytes of any alignment, not the last four of the page. */
+SLZ_FN uint32_t slz_four(const struct slz_pack *c, uint32_t at)
+{
+    const uint8_t *p = c->page + (at - c->seg);
+    if (c->large && at - c->seg >= SLZ_SEGMENT - 4u)
+        p = c->src + at;
+    uint32_t shift = (uint32_t)(uintptr_t)p & 3u;
+    const uint32_t *q = (const uint32_t *)(const void *)(p - shift);
+    return slp_funnel(q[0], q[1], 8u * shift);
+}
+
+/* Lets the match begin up to four bytes earlier, where those before are equal
+ * too: the table has no place for every position. `p` is where it begins. */
 SLZ_FN void slz_grow(const struct slz_pack *c, struct slz_emit *e, uint32_t p)
 {
-    for (uint32_t k = 0; k < c->step; k++) {
-        if (e->used && p > e->from && p > e->off &&
-            slz_page_byte(c, p - 1u) == slz_page_byte(c, p - 1u - e->off)) {
-            p--;
-            e->match++;
-        }
+    uint32_t q = p - e->off, most = p - e->from;
+    if (e->used && q >= 4u && most) {
+        uint32_t x = slz_four(c, p - 4u) ^ slz_four(c, q - 4u);
+        uint32_t n = x ? (31u - slp_top(x)) / 8u : 4u;
+        n = n < most ? n : most;
+        p -= n;
+        e->match += n;
     }
     e->run = e->used ? p - e->from : 0u;
 }
@@ -358,16 +387,40 @@ SLZ_FN uint32_t slz_emit_make(const struct slz_pack *c, struct slz_emit *e,
     e->match = end - p;
     e->from = c->lane ? before : c->anchor;
     slz_grow(c, e, p);
+    e->token = 1;
     e->run_bytes = slz_length_bytes(e->run);
     e->match_bytes = slz_length_bytes(e->match - SLZ_MIN_MATCH);
     return slp_shfl(SLZ_ALL, end, k - 1u);
+}
+
+SLZ_FN uint32_t slz_nibble(uint32_t v)
+{
+    return v < SLZ_RUN_MASK ? v : SLZ_RUN_MASK;
+}
+
+/* The first sequence of a part: its token and literals are written by who knows
+ * where the literals begin, from what is noted here. */
+SLZ_FN void slz_emit_first(struct slz_pack *c, struct slz_emit *e)
+{
+    uint32_t at = e->from + e->run,
+             nibble = slz_nibble(e->match - SLZ_MIN_MATCH);
+    if (c->op != 0)
+        return;
+    c->first = slp_shfl(SLZ_ALL, at, 0);
+    c->nibble = slp_shfl(SLZ_ALL, nibble, 0);
+    if (c->lane == 0) {
+        e->run = 0;
+        e->run_bytes = 0;
+        e->token = 0;
+    }
 }
 
 /* Places of header bytes and of the sequence among those of all lanes; both
  * sums at once. Gives the bytes of all. */
 SLZ_FN uint32_t slz_emit_place(const struct slz_pack *c, struct slz_emit *e)
 {
-    uint32_t heads = e->used ? 3u + e->run_bytes + e->match_bytes : 0u;
+    uint32_t heads =
+        e->used ? e->token + 2u + e->run_bytes + e->match_bytes : 0u;
     uint32_t both = heads << 20 | (heads + e->run);
     uint32_t sum = slz_sum(both, c->lane);
     e->head = (sum - both) >> 20;
@@ -379,9 +432,8 @@ SLZ_FN void slz_emit_head(const struct slz_pack *c, const struct slz_emit *e)
 {
     uint8_t *to = c->heads + e->head;
     uint32_t match = e->match - SLZ_MIN_MATCH;
-    uint32_t high = e->run < SLZ_RUN_MASK ? e->run : SLZ_RUN_MASK;
-    uint32_t low = match < SLZ_RUN_MASK ? match : SLZ_RUN_MASK;
-    *to++ = (uint8_t)(high << 4 | low);
+    if (e->token)
+        *to++ = (uint8_t)(slz_nibble(e->run) << 4 | slz_nibble(match));
     to = slz_put_length(to, e->run);
     *to++ = (uint8_t)e->off;
     *to++ = (uint8_t)(e->off >> 8);
@@ -471,6 +523,8 @@ SLZ_FN int slz_emit_seqs(struct slz_pack *c, uint32_t k)
     uint32_t rest_at = t->at[i];
     uint16_t rest_off = t->off[i];
     uint32_t end = slz_emit_make(c, &e, k);
+    if (c->part)
+        slz_emit_first(c, &e);
     uint32_t total = slz_emit_place(c, &e);
     if (total > c->cap - c->op)
         return SL_ENOSPC;
@@ -494,12 +548,11 @@ SLZ_FN int slz_emit_seqs(struct slz_pack *c, uint32_t k)
 SLZ_FN int slz_emit_last(struct slz_pack *c)
 {
     uint32_t run = c->n - c->anchor, head = 1u + slz_length_bytes(run);
-    uint32_t high = run < SLZ_RUN_MASK ? run : SLZ_RUN_MASK;
     uint8_t *dst = c->dst + c->op;
     if (head + run > c->cap - c->op)
         return SL_ENOSPC;
     if (c->lane == 0) {
-        dst[0] = (uint8_t)(high << 4);
+        dst[0] = (uint8_t)(slz_nibble(run) << 4);
         slz_put_length(dst + 1, run);
     }
     for (uint32_t i = c->lane; i < run; i += SLZ_LANES)
@@ -525,9 +578,10 @@ SLZ_FN void slz_segment(struct slz_pack *c, uint32_t at)
     slp_syncwarp(SLZ_ALL);
 }
 
+/* Finds and writes all sequences. 0 or SL_ENOSPC. */
 SLZ_FN int slz_parse(struct slz_pack *c)
 {
-    uint32_t at = 0;
+    uint32_t at = c->part ? c->begin : 0u;
     while (at < slz_begin_limit(c)) {
         if (c->large)
             slz_segment(c, at);
@@ -553,15 +607,16 @@ SLZ_FN int slz_parse(struct slz_pack *c)
                 return rc;
         }
     }
-    if (c->seqs) {
-        int rc = slz_emit_seqs(c, c->seqs);
-        if (rc)
-            return rc;
-    }
-    return slz_emit_last(c);
+    return c->seqs ? slz_emit_seqs(c, c->seqs) : 0;
 }
 
-/* Zeroes a table of `bytes`, a multiple of 512. A table that keeps what it held
+SLZ_FN int slz_pack_page(struct slz_pack *c)
+{
+    int rc = slz_parse(c);
+    return rc ? rc : slz_emit_last(c);
+}
+
+/* Zeroes a table of `bytes`, a multiple of 16. A table that keeps what it held
  * would do too, but the same page would not always give the same block. */
 SLZ_FN void slz_table_clear(void *table, uint32_t bytes, uint32_t lane)
 {
@@ -571,7 +626,8 @@ SLZ_FN void slz_table_clear(void *table, uint32_t bytes, uint32_t lane)
         t[i] = zero;
 }
 
-SLZ_FN int slz_pack_small(struct slz_pack *c, struct sl_lz4_pack *ws)
+/* The workspace, with the page's bytes and an empty table. */
+SLZ_FN void slz_open_small(struct slz_pack *c, struct sl_lz4_pack *ws)
 {
     c->page = ws->page;
     c->table = ws->table;
@@ -583,24 +639,24 @@ SLZ_FN int slz_pack_small(struct slz_pack *c, struct sl_lz4_pack *ws)
     slz_table_clear(c->table, (uint32_t)sizeof(ws->table), c->lane);
     slp_fetched();
     slp_syncwarp(SLZ_ALL);
-    return slz_parse(c);
 }
 
-SLZ_FN int slz_pack_large(struct slz_pack *c, struct sl_lz4_pack_large *ws)
+/* The same, with a segment from c->seg on. */
+SLZ_FN void slz_open_large(struct slz_pack *c, struct sl_lz4_pack_large *ws)
 {
+    uint32_t left = c->n - c->seg;
     c->page = ws->page;
     c->table = ws->table;
     c->tags = ws->tags;
     c->out = &ws->out;
     c->heads = ws->heads;
     c->large = 1;
-    slz_fetch(c->page, c->src, c->n < SLZ_SEGMENT ? c->n : SLZ_SEGMENT,
+    slz_fetch(c->page, c->src + c->seg, left < SLZ_SEGMENT ? left : SLZ_SEGMENT,
               c->lane);
     slz_table_clear(c->table, (uint32_t)sizeof(ws->table), c->lane);
     slz_table_clear(c->tags, (uint32_t)sizeof(ws->tags), c->lane);
     slp_fetched();
     slp_syncwarp(SLZ_ALL);
-    return slz_parse(c);
 }
 
 #endif

@@ -68,29 +68,28 @@
 
 /* Tokens that are found and not decoded yet: a window's, and less than 32 left
  * over. One zone has at most SLZ_ZONE_MAX / 3 + 1; zones whose tokens do not fit
- * are walked again. As many as leave room for 40 warps on a multiprocessor. */
+ * are walked again. As many as leave room for 40 warps on a multiprocessor, of
+ * large pages for 36. */
 #define SLZ_TOKENS 480u
+#define SLZ_TOKENS_LARGE 576u
 
-/* What does not depend on the size of pages. */
-struct slz_unpack_lists {
+struct sl_lz4_unpack {
+    uint8_t buf[SLZ_UNPACK_BYTES] __attribute__((aligned(16)));
     struct slz_pieces pieces;
     uint16_t token[SLZ_TOKENS];
 };
 
-struct sl_lz4_unpack {
-    uint8_t buf[SLZ_UNPACK_BYTES] __attribute__((aligned(16)));
-    struct slz_unpack_lists lists;
-};
-
 struct sl_lz4_unpack_large {
     uint8_t buf[SLZ_RING + SLZ_WINDOW_BYTES] __attribute__((aligned(16)));
-    struct slz_unpack_lists lists;
+    struct slz_pieces pieces;
+    uint16_t token[SLZ_TOKENS_LARGE];
 };
 
 /* One warp's work; the same in all lanes but `lane`. */
 struct slz_unpack {
     uint8_t *buf;
-    struct slz_unpack_lists *lists;
+    struct slz_pieces *pieces;
+    uint16_t *token;
     const uint8_t *in; /* the block's bytes are in[.. end) */
     uint8_t *window;   /* large pages: the window's bytes */
     uint32_t base;     /* position of window[0]; small: 0, of in[0] */
@@ -284,10 +283,10 @@ SLZ_FN uint32_t slz_tokens(struct slz_unpack *u, uint32_t at)
     slz_agree(u, &z, at);
     uint32_t sum = slz_sum(z.n, u->lane);
     /* All lanes up to the last whose tokens fit; lane 0's do. */
-    int fits = u->n + sum <= SLZ_TOKENS;
+    int fits = u->n + sum <= (u->large ? SLZ_TOKENS_LARGE : SLZ_TOKENS);
     uint32_t last = slp_top(slp_ballot(SLZ_ALL, fits));
     if (fits)
-        slz_walk(u, &z, u->lists->token + u->n + sum - z.n);
+        slz_walk(u, &z, u->token + u->n + sum - z.n);
     u->n += slp_shfl(SLZ_ALL, sum, last);
     uint32_t exit = slz_max(z.exit, u->lane);
     slp_syncwarp(SLZ_ALL);
@@ -380,7 +379,7 @@ SLZ_FN void slz_write_128(const struct slz_unpack *u, uint32_t at,
 SLZ_FN void slz_write(const struct slz_unpack *u, uint32_t begin, uint32_t n,
                       uint32_t *pieces)
 {
-    const struct slz_pieces *s = &u->lists->pieces;
+    const struct slz_pieces *s = u->pieces;
     uint32_t i = 0;
     for (; i + 4u * SLZ_LANES <= n; i += 4u * SLZ_LANES) {
         struct slz_v16 bits =
@@ -458,7 +457,7 @@ SLZ_FN uint32_t slz_literals(const struct slz_unpack *u,
 SLZ_FN void slz_pieces_add(const struct slz_unpack *u, const struct slz_seq *s,
                            uint32_t begin)
 {
-    uint32_t *away = u->lists->pieces.away;
+    uint32_t *away = u->pieces->away;
     uint32_t with_run = slp_ballot(SLZ_ALL, s->run != 0);
     uint32_t i = u->lane + slp_popc(with_run & slz_below(u->lane));
     if (s->run)
@@ -471,7 +470,7 @@ SLZ_FN void slz_pieces_add(const struct slz_unpack *u, const struct slz_seq *s,
 SLZ_FN int slz_sequences(struct slz_unpack *u, uint32_t first, uint32_t k)
 {
     struct slz_seq s = {0, 0, 0, 0, 0};
-    uint32_t token = u->lists->token[first + (u->lane < k ? u->lane : 0u)];
+    uint32_t token = u->token[first + (u->lane < k ? u->lane : 0u)];
     if (u->lane < k)
         s = slz_sequence(u, u->base + token);
     uint32_t most = u->size + 1u;
@@ -483,11 +482,11 @@ SLZ_FN int slz_sequences(struct slz_unpack *u, uint32_t first, uint32_t k)
     slz_pieces_add(u, &s, begin);
     for (uint32_t i = 0; i < total; i += SLZ_MAP_BYTES) {
         uint32_t left = total - i;
-        slz_map_clear(&u->lists->pieces, u->lane);
+        slz_map_clear(u->pieces, u->lane);
         if (s.run)
-            slz_map_start(&u->lists->pieces, begin - u->op - i);
+            slz_map_start(u->pieces, begin - u->op - i);
         if (s.match)
-            slz_map_start(&u->lists->pieces, begin + s.run - u->op - i);
+            slz_map_start(u->pieces, begin + s.run - u->op - i);
         slp_syncwarp(SLZ_ALL);
         slz_write(u, u->op + i, left < SLZ_MAP_BYTES ? left : SLZ_MAP_BYTES,
                   &pieces);
@@ -503,7 +502,7 @@ SLZ_FN int slz_sequences(struct slz_unpack *u, uint32_t first, uint32_t k)
  * and the rest moves to the front. */
 SLZ_FN int slz_drain(struct slz_unpack *u, int all)
 {
-    uint16_t *token = u->lists->token;
+    uint16_t *token = u->token;
     uint32_t i = 0;
     while (u->n - i >= (all && u->n > i ? 1u : SLZ_LANES)) {
         uint32_t k = u->n - i < SLZ_LANES ? u->n - i : SLZ_LANES;
@@ -541,7 +540,8 @@ SLZ_FN int slz_unpack_small(struct slz_unpack *u, struct sl_lz4_unpack *ws,
     uint32_t at = u->size + SLZ_EXCESS(u->size) + SLZ_GAP + 15u - n;
     at -= (at - (uint32_t)(uintptr_t)src) & 15u;
     u->buf = ws->buf;
-    u->lists = &ws->lists;
+    u->pieces = &ws->pieces;
+    u->token = ws->token;
     u->in = ws->buf;
     u->window = 0;
     u->base = 0;
@@ -563,7 +563,8 @@ SLZ_FN int slz_unpack_large(struct slz_unpack *u,
                             uint32_t n)
 {
     u->buf = ws->buf;
-    u->lists = &ws->lists;
+    u->pieces = &ws->pieces;
+    u->token = ws->token;
     u->in = src;
     u->window = ws->buf + SLZ_RING;
     u->base = 0;

@@ -22,19 +22,23 @@ struct lz4_unpack_large_block {
 /** A warp's page. */
 struct lz4_page {
     uint64_t i;
+    uint32_t part;
     uint32_t warp; /* of the block */
     uint32_t lane;
     uint32_t bytes; /* 0: there is none for this warp */
     struct sl_page_entry *entry;
 };
 
-SL_FN struct lz4_page lz4_page_of(const struct k_lz4_args *a)
+/* Of several warps a page, each has a part. */
+SL_FN struct lz4_page lz4_page_of(const struct k_lz4_args *a, uint32_t parts)
 {
     struct lz4_page p;
     uint32_t warps = slp_threads() / 32u;
     p.warp = slp_thread() / 32u;
     p.lane = slp_lane();
-    p.i = (uint64_t)slp_block() * warps + p.warp;
+    uint64_t i = (uint64_t)slp_block() * warps + p.warp;
+    p.i = i / parts;
+    p.part = (uint32_t)(i % parts);
     p.bytes = a->page_bytes;
     p.entry = LZ4_AT(struct sl_page_entry, a->entries_at) + p.i;
     uint64_t at = p.i * a->page_bytes;
@@ -98,7 +102,8 @@ SL_FN int lz4_pack_fill(const struct lz4_page *p, const uint8_t *src)
     uint64_t fill = 0;
     if (!lz4_repeats(src, p->bytes, p->lane, &fill))
         return 0;
-    lz4_entry(p, 0, fill ? SL_PAGE_FILL : SL_PAGE_ZERO, fill);
+    if (p->part == 0)
+        lz4_entry(p, 0, fill ? SL_PAGE_FILL : SL_PAGE_ZERO, fill);
     return 1;
 }
 
@@ -107,7 +112,7 @@ SL_FN int lz4_pack_fill(const struct lz4_page *p, const uint8_t *src)
     SL_KERNEL_FOR(name, struct k_lz4_args, 32u * (warps), blocks)              \
     {                                                                          \
         SL_SHARED(struct block_type, ws);                                      \
-        struct lz4_page p = lz4_page_of(&arg);                                 \
+        struct lz4_page p = lz4_page_of(&arg, 1);                              \
         const uint8_t *src =                                                   \
             LZ4_AT(const uint8_t, arg.src_at) + p.i * arg.page_bytes;          \
         if (p.bytes == 0 || lz4_pack_fill(&p, src))                            \
@@ -128,6 +133,72 @@ LZ4_PACK_KERNEL(k_lz4_pack_large, lz4_pack_large_block, LZ4_PACK_LARGE_WARPS,
 LZ4_PACK_KERNEL(k_lz4_pack_large_fast, lz4_pack_large_block,
                 LZ4_PACK_LARGE_WARPS, LZ4_PACK_LARGE_BLOCKS,
                 sl_lz4_compress_large_warp, SL_LZ4_FAST)
+
+/* ---- compress, several warps a page ---- */
+
+SL_FN struct sl_lz4_part *lz4_record(const struct k_lz4_args *a,
+                                     const struct lz4_page *p)
+{
+    return LZ4_AT(struct sl_lz4_part, a->records_at) + p->i * a->parts;
+}
+
+SL_FN uint8_t *lz4_area(const struct k_lz4_args *a, const struct lz4_page *p)
+{
+    return LZ4_AT(uint8_t, a->slots_at) +
+           (p->i * a->parts + p->part) * LZ4_AREA(a->part_bytes);
+}
+
+/* Where the part begins and ends; both are the page's end when it has none. */
+SL_FN void lz4_range(const struct k_lz4_args *a, const struct lz4_page *p,
+                     uint32_t *range)
+{
+    uint32_t at = p->part * a->part_bytes;
+    range[0] = at < p->bytes ? at : p->bytes;
+    at += a->part_bytes;
+    range[1] = at < p->bytes ? at : p->bytes;
+}
+
+/* The entry says that there are parts; k_lz4_places makes it whole. */
+#define LZ4_PART_KERNEL(name, block_type, warps, blocks, pack, mode)           \
+    SL_KERNEL_FOR(name, struct k_lz4_args, 32u * (warps), blocks)              \
+    {                                                                          \
+        SL_SHARED(struct block_type, ws);                                      \
+        struct lz4_page p = lz4_page_of(&arg, arg.parts);                      \
+        const uint8_t *src =                                                   \
+            LZ4_AT(const uint8_t, arg.src_at) + p.i * arg.page_bytes;          \
+        uint32_t range[2];                                                     \
+        struct sl_lz4_part part = {0, 0, 0, 0};                                \
+        if (p.bytes == 0 || lz4_pack_fill(&p, src))                            \
+            return;                                                            \
+        if (p.part == 0)                                                       \
+            lz4_entry(&p, 0, SL_PAGE_LZ4, 0);                                  \
+        lz4_range(&arg, &p, range);                                            \
+        if (range[0] != range[1])                                              \
+            pack(&ws->warp[p.warp], src, p.bytes, range, lz4_area(&arg, &p),   \
+                 mode, &part);                                                 \
+        if (p.lane == 0)                                                       \
+            lz4_record(&arg, &p)[p.part] = part;                               \
+    }
+
+LZ4_PART_KERNEL(k_lz4_part, lz4_pack_block, LZ4_PACK_WARPS, LZ4_PACK_BLOCKS,
+                sl_lz4_part_warp, SL_LZ4_DEFAULT)
+LZ4_PART_KERNEL(k_lz4_part_fast, lz4_pack_block, LZ4_PACK_WARPS,
+                LZ4_PACK_BLOCKS, sl_lz4_part_warp, SL_LZ4_FAST)
+LZ4_PART_KERNEL(k_lz4_part_large, lz4_pack_large_block, LZ4_PACK_LARGE_WARPS,
+                LZ4_PACK_LARGE_BLOCKS, sl_lz4_part_large_warp, SL_LZ4_DEFAULT)
+LZ4_PART_KERNEL(k_lz4_part_large_fast, lz4_pack_large_block,
+                LZ4_PACK_LARGE_WARPS, LZ4_PACK_LARGE_BLOCKS,
+                sl_lz4_part_large_warp, SL_LZ4_FAST)
+
+/* This lane's part, and where it lies. */
+SL_FN struct sl_lz4_join lz4_join(const struct k_lz4_args *a,
+                                  const struct lz4_page *p,
+                                  struct sl_lz4_part *part)
+{
+    struct sl_lz4_part none = {0, 0, 0, 0};
+    *part = p->lane < a->parts ? lz4_record(a, p)[p->lane] : none;
+    return sl_lz4_join_warp(*part, p->bytes);
+}
 
 /* ---- places ---- */
 
@@ -194,39 +265,47 @@ SL_KERNEL(k_lz4_base, struct k_lz4_args)
         *LZ4_AT(uint64_t, arg.total_at) = base;
 }
 
-/* 16 bytes of any alignment, of which the words that hold them are read. */
-SL_FN struct slz_v16 lz4_load16(const uint8_t *p)
+/* By one thread: the bytes of a page that has parts, and its kind. */
+SL_FN uint64_t lz4_joined(const struct k_lz4_args *a, uint64_t i,
+                          struct sl_page_entry *e)
 {
-    uint32_t shift = (uint32_t)((uintptr_t)p & 3u);
-    const uint32_t *q = (const uint32_t *)(const void *)(p - shift);
-    struct slz_v16 v;
-    uint32_t w[5];
-    for (uint32_t k = 0; k < 4u; k++)
-        w[k] = q[k];
-    w[4] = shift ? q[4] : 0u;
-    for (uint32_t k = 0; k < 4u; k++)
-        v.w[k] = slp_funnel(w[k], w[k + 1u], 8u * shift);
-    return v;
+    uint64_t left = a->bytes - i * a->page_bytes;
+    uint32_t n = left < a->page_bytes ? (uint32_t)left : a->page_bytes;
+    uint32_t block = sl_lz4_join_bytes(
+        LZ4_AT(const struct sl_lz4_part, a->records_at) + i * a->parts,
+        a->parts, n);
+    e->stored = block < n ? block : n;
+    e->kind = block < n ? SL_PAGE_LZ4 : SL_PAGE_RAW;
+    return e->stored;
 }
 
-/* Copies n bytes by one warp; stores of 16 bytes. */
-SL_FN void lz4_move(uint8_t *dst, const uint8_t *src, uint32_t n, uint32_t lane)
+/* k_lz4_sum and k_lz4_base in one, by one block; joins parts first. */
+SL_KERNEL(k_lz4_places, struct k_lz4_args)
 {
-    uint32_t head = (0u - (uint32_t)(uintptr_t)dst) & 15u;
-    head = head < n ? head : n;
-    /* The piece before the last byte's may read words to their end. */
-    uint32_t body = n - head < 20u ? head : head + ((n - head - 4u) & ~15u);
-    if (lane < head)
-        dst[lane] = src[lane];
-    for (uint32_t i = head + 16u * lane; i < body; i += 512u)
-        *(struct slz_v16 *)(void *)(dst + i) = lz4_load16(src + i);
-    if (body + lane < n)
-        dst[body + lane] = src[body + lane];
+    SL_SHARED(struct lz4_sums, sums);
+    uint64_t base = 0;
+    for (uint64_t first = 0; first < arg.n; first += LZ4_SUM_PAGES) {
+        uint64_t i = first + slp_thread(), all, stored = 0;
+        struct sl_page_entry *e =
+            LZ4_AT(struct sl_page_entry, arg.entries_at) + i;
+        if (i < arg.n)
+            stored = arg.parts > 1u && e->kind == SL_PAGE_LZ4
+                         ? lz4_joined(&arg, i, e)
+                         : e->stored;
+        uint64_t sum = lz4_sum_block(sums, stored, &all);
+        if (stored)
+            e->at_or_fill = sum - stored;
+        if (slp_thread() == 0)
+            LZ4_AT(uint64_t, arg.sums_at)[first / LZ4_SUM_PAGES] = base;
+        base += all;
+    }
+    if (slp_thread() == 0)
+        *LZ4_AT(uint64_t, arg.total_at) = base;
 }
 
 SL_KERNEL(k_lz4_gather, struct k_lz4_args)
 {
-    struct lz4_page p = lz4_page_of(&arg);
+    struct lz4_page p = lz4_page_of(&arg, 1);
     if (p.bytes == 0 || p.entry->stored == 0)
         return;
     uint64_t at = p.entry->at_or_fill +
@@ -236,10 +315,45 @@ SL_KERNEL(k_lz4_gather, struct k_lz4_args)
             ? LZ4_AT(const uint8_t, arg.src_at) + p.i * arg.page_bytes
             : LZ4_AT(const uint8_t, arg.slots_at) +
                   p.i * LZ4_SLOT(arg.page_bytes);
-    lz4_move(LZ4_AT(uint8_t, arg.dst_at) + at, src, p.entry->stored, p.lane);
+    slz_move(LZ4_AT(uint8_t, arg.dst_at) + at, src, p.entry->stored, p.lane);
     slp_syncwarp(SLZ_ALL); /* all lanes have read the entry */
     if (p.lane == 0)
         p.entry->at_or_fill = at;
+}
+
+SL_FN void lz4_gather_part(const struct k_lz4_args *a, const struct lz4_page *p,
+                           uint8_t *dst)
+{
+    const uint8_t *src =
+        LZ4_AT(const uint8_t, a->src_at) + p->i * a->page_bytes;
+    struct sl_lz4_part part;
+    uint32_t range[2];
+    lz4_range(a, p, range);
+    if (p->entry->kind == SL_PAGE_RAW) {
+        slz_move(dst + range[0], src + range[0], range[1] - range[0], p->lane);
+        return;
+    }
+    struct sl_lz4_join j = lz4_join(a, p, &part);
+    sl_lz4_join_part_warp(&j, &part, p->part, src, lz4_area(a, p), dst);
+    if (p->part == a->parts - 1u)
+        sl_lz4_join_rest_warp(&j, src, p->bytes, dst);
+}
+
+/* A warp for each part; all of a page are in one block. */
+SL_KERNEL(k_lz4_gather_parts, struct k_lz4_args)
+{
+    struct lz4_page p = lz4_page_of(&arg, arg.parts);
+    int some = p.bytes != 0 && p.entry->stored != 0;
+    uint64_t at = 0;
+    if (some)
+        at = p.entry->at_or_fill +
+             LZ4_AT(const uint64_t, arg.sums_at)[p.i / LZ4_SUM_PAGES];
+    slp_syncblock(); /* all warps have read the entry's place */
+    if (!some)
+        return;
+    if (p.lane == 0 && p.part == 0)
+        p.entry->at_or_fill = at;
+    lz4_gather_part(&arg, &p, LZ4_AT(uint8_t, arg.dst_at) + at);
 }
 
 /* ---- decompress ---- */
@@ -254,12 +368,15 @@ SL_FN void lz4_fill(uint8_t *dst, uint32_t n, uint64_t fill, uint32_t lane)
 }
 
 /* One page by its entry, none of which is believed: 1 when the block is to be
- * decoded, else 0 or SL_EBLOCK. */
+ * decoded, else 0 or SL_EBLOCK. Of several warps each writes its part. */
 SL_FN int lz4_unpack_entry(const struct k_lz4_args *a, const struct lz4_page *p,
                            const struct sl_page_entry *e, uint8_t *dst)
 {
+    uint32_t range[2];
+    lz4_range(a, p, range);
+    uint32_t at = range[0], n = range[1] - at;
     if (e->kind == SL_PAGE_ZERO || e->kind == SL_PAGE_FILL) {
-        lz4_fill(dst, p->bytes, e->kind == SL_PAGE_FILL ? e->at_or_fill : 0u,
+        lz4_fill(dst + at, n, e->kind == SL_PAGE_FILL ? e->at_or_fill : 0u,
                  p->lane);
         return 0;
     }
@@ -270,25 +387,31 @@ SL_FN int lz4_unpack_entry(const struct k_lz4_args *a, const struct lz4_page *p,
         return 1;
     if (e->kind != SL_PAGE_RAW || e->stored != p->bytes)
         return SL_EBLOCK;
-    lz4_move(dst, LZ4_AT(const uint8_t, a->src_at) + e->at_or_fill, p->bytes,
+    slz_move(dst + at, LZ4_AT(const uint8_t, a->src_at) + e->at_or_fill + at, n,
              p->lane);
     return 0;
 }
 
-SL_FN void lz4_unpacked(const struct lz4_page *p, uint8_t *dst, int code)
+SL_FN void lz4_unpacked(const struct k_lz4_args *a, const struct lz4_page *p,
+                        uint8_t *dst, int code)
 {
+    uint32_t range[2];
+    lz4_range(a, p, range);
     slp_syncwarp(SLZ_ALL);
     if (code)
-        lz4_fill(dst, p->bytes, 0, p->lane);
-    if (p->lane == 0)
-        p->entry->code = (int16_t)code;
+        lz4_fill(dst + range[0], range[1] - range[0], 0, p->lane);
+    if (p->lane != 0 || p->part != 0)
+        return;
+    p->entry->code = (int16_t)code;
+    if (code && a->total_at)
+        slp_store64(LZ4_AT(uint64_t, a->total_at), 1);
 }
 
 #define LZ4_UNPACK_KERNEL(name, block_type, warps, blocks, unpack)             \
     SL_KERNEL_FOR(name, struct k_lz4_args, 32u * (warps), blocks)              \
     {                                                                          \
         SL_SHARED(struct block_type, ws);                                      \
-        struct lz4_page p = lz4_page_of(&arg);                                 \
+        struct lz4_page p = lz4_page_of(&arg, 1);                              \
         uint8_t *dst = LZ4_AT(uint8_t, arg.dst_at) + p.i * arg.page_bytes;     \
         if (p.bytes == 0)                                                      \
             return;                                                            \
@@ -298,7 +421,7 @@ SL_FN void lz4_unpacked(const struct lz4_page *p, uint8_t *dst, int code)
             code = unpack(&ws->warp[p.warp],                                   \
                           LZ4_AT(const uint8_t, arg.src_at) + e.at_or_fill,    \
                           e.stored, dst, p.bytes);                             \
-        lz4_unpacked(&p, dst, code);                                           \
+        lz4_unpacked(&arg, &p, dst, code);                                     \
     }
 
 LZ4_UNPACK_KERNEL(k_lz4_unpack, lz4_unpack_block, LZ4_UNPACK_WARPS,
@@ -306,3 +429,20 @@ LZ4_UNPACK_KERNEL(k_lz4_unpack, lz4_unpack_block, LZ4_UNPACK_WARPS,
 LZ4_UNPACK_KERNEL(k_lz4_unpack_large, lz4_unpack_large_block,
                   LZ4_UNPACK_LARGE_WARPS, LZ4_UNPACK_LARGE_BLOCKS,
                   sl_lz4_decompress_large_warp)
+
+/* One page a block; all its warps do the same until there is a code. */
+SL_KERNEL_FOR(k_lz4_unpack_team, struct k_lz4_args, SL_LZ4_TEAM,
+              LZ4_TEAM_BLOCKS)
+{
+    SL_SHARED(struct sl_lz4_unpack_team, ws);
+    struct lz4_page p = lz4_page_of(&arg, SL_LZ4_TEAM_WARPS);
+    uint8_t *dst = LZ4_AT(uint8_t, arg.dst_at) + p.i * arg.page_bytes;
+    struct sl_page_entry e = *p.entry;
+    int code = lz4_unpack_entry(&arg, &p, &e, dst);
+    if (code == 1)
+        code = sl_lz4_decompress_team(
+            ws, LZ4_AT(const uint8_t, arg.src_at) + e.at_or_fill, e.stored, dst,
+            p.bytes);
+    slp_syncblock(); /* all warps have read the entry */
+    lz4_unpacked(&arg, &p, dst, code);
+}

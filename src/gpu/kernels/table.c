@@ -22,11 +22,18 @@
     X(k_lz4_pack_fast)                                                         \
     X(k_lz4_pack_large)                                                        \
     X(k_lz4_pack_large_fast)                                                   \
+    X(k_lz4_part)                                                              \
+    X(k_lz4_part_fast)                                                         \
+    X(k_lz4_part_large)                                                        \
+    X(k_lz4_part_large_fast)                                                   \
     X(k_lz4_sum)                                                               \
     X(k_lz4_base)                                                              \
+    X(k_lz4_places)                                                            \
     X(k_lz4_gather)                                                            \
+    X(k_lz4_gather_parts)                                                      \
     X(k_lz4_unpack)                                                            \
     X(k_lz4_unpack_large)                                                      \
+    X(k_lz4_unpack_team)                                                       \
     X(k_unit_send)                                                             \
     X(k_unit_fetch)
 
