@@ -65,15 +65,18 @@ void device_close(struct sl_pages_stream *s)
         return;
     if (s->in)
         ops_of(s)->stream_close(s->in);
-    if (s->run)
-        ops_of(s)->stream_close(s->run);
+    for (uint32_t i = 0; i < RUN_STREAMS; i++) {
+        if (s->run[i])
+            ops_of(s)->stream_close(s->run[i]);
+        s->run[i] = NULL;
+    }
     if (s->out)
         ops_of(s)->stream_close(s->out);
     for (uint32_t i = 0; i < s->n_slots; i++)
         slot_free(s, &s->slot[i]);
     if (s->mem_at)
         ops_of(s)->unpin(s->p->gpu, s->mem);
-    s->in = s->run = s->out = NULL;
+    s->in = s->out = NULL;
     s->mem_at = 0;
     s->has_device = 0;
 }
@@ -86,8 +89,8 @@ int device_open(struct sl_pages_stream *s)
     int rc = ops->pin(g, s->mem, s->mem_bytes, &s->mem_at);
     if (rc == 0)
         rc = ops->stream_open(g, &s->in);
-    if (rc == 0)
-        rc = ops->stream_open(g, &s->run);
+    for (uint32_t i = 0; i < RUN_STREAMS && rc == 0; i++)
+        rc = ops->stream_open(g, &s->run[i]);
     if (rc == 0)
         rc = ops->stream_open(g, &s->out);
     for (uint32_t i = 0; i < s->n_slots && rc == 0; i++)
@@ -188,9 +191,15 @@ void device_stage_in(struct sl_pages_stream *s, struct slot *t)
 
 /* ---- run ---- */
 
+static struct gpu_stream *run_of(const struct sl_pages_stream *s,
+                                 const struct slot *t)
+{
+    return s->run[(size_t)(t - s->slot) % RUN_STREAMS];
+}
+
 static int queue_kernels(struct sl_pages_stream *s, const struct slot *t)
 {
-    struct pages_run r = {.stream = s->run,
+    struct pages_run r = {.stream = run_of(s, t),
                           .src = t->dev.in,
                           .dst = t->dev.out,
                           .entries = t->dev.entries,
@@ -218,15 +227,17 @@ static int queue_in(struct sl_pages_stream *s, struct slot *t)
 int device_begin(struct sl_pages_stream *s, struct slot *t)
 {
     const struct gpu_ops *ops = ops_of(s);
+    struct gpu_stream *run = run_of(s, t);
+    *t->total = 0;
     int rc = queue_in(s, t);
     if (rc == 0)
-        rc = ops->event_follow(s->run, t->dev.event[EVENT_IN_END]);
+        rc = ops->event_follow(run, t->dev.event[EVENT_IN_END]);
     if (rc == 0)
-        rc = ops->event_record(t->dev.event[EVENT_RUN], s->run);
+        rc = ops->event_record(t->dev.event[EVENT_RUN], run);
     if (rc == 0)
         rc = queue_kernels(s, t);
     if (rc == 0)
-        rc = ops->event_record(t->dev.event[EVENT_RUN_END], s->run);
+        rc = ops->event_record(t->dev.event[EVENT_RUN_END], run);
     return rc;
 }
 
@@ -251,7 +262,8 @@ int device_out(struct sl_pages_stream *s, struct slot *t)
     int rc = ops->event_record(t->dev.event[EVENT_OUT], s->out);
     if (rc == 0)
         rc = ops->copy_async(s->out, to, t->dev.out, t->dst_bytes);
-    if (rc == 0)
+    /* What was sent stands where no page has a code. */
+    if (rc == 0 && (s->way == SL_PAGES_COMPRESS || *t->total))
         rc = ops->copy_async(s->out, pinned_at(s, t->sent), t->dev.entries,
                              entries_bytes(t->n));
     if (rc == 0)
@@ -307,8 +319,10 @@ int device_done(struct sl_pages_stream *s, struct slot *t)
 
 int device_drain(struct sl_pages_stream *s)
 {
-    struct gpu_stream *all[] = {s->in, s->run, s->out};
+    struct gpu_stream *all[2u + RUN_STREAMS] = {s->in, s->out};
     int rc = 0;
+    for (uint32_t i = 0; i < RUN_STREAMS; i++)
+        all[2u + i] = s->run[i];
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         /* Another code is that of work which has ended. */
         int code = ops_of(s)->stream_wait(all[i], s->p->o.timeout_ns, NULL);

@@ -35,6 +35,10 @@ struct pages_pin {
     sl_devptr at;
 };
 
+/* Kernels of so many batches may run at once: one batch of large pages does not
+ * fill a device. */
+#define RUN_STREAMS 2u
+
 /* What the calls on device data keep. */
 struct pages_array {
     struct gpu_stream *stream;
@@ -99,8 +103,9 @@ struct slot {
     int out_staged; /* the result waits in own_dst for next to copy it */
     uint8_t *own_src, *own_dst; /* page-locked when there is a device */
     struct sl_page_entry *sent; /* page-locked: the device's own entries */
-    uint64_t *total;            /* page-locked: bytes of all blocks */
-    uint64_t n;                 /* pages */
+    uint64_t *total; /* page-locked: compress: bytes of all blocks; else
+                        not 0 when an entry has a code */
+    uint64_t n;      /* pages */
     uint64_t dst_bytes;
     struct slot_device dev;
     struct sl_pages_report part; /* of this batch */
@@ -123,7 +128,8 @@ struct sl_pages_stream {
     size_t mem_bytes;
     sl_devptr mem_at; /* 0: not page-locked */
     int has_device;   /* the next group is there */
-    struct gpu_stream *in, *run, *out;
+    struct gpu_stream *in, *out;
+    struct gpu_stream *run[RUN_STREAMS]; /* slots take turns */
 
     pthread_t thread;
     pthread_mutex_t lock; /* of states, the counts and the report */
@@ -198,7 +204,7 @@ struct pages_run {
     struct gpu_stream *stream;
     sl_devptr src, dst, entries;
     sl_devptr scratch; /* pages_run_scratch bytes */
-    sl_devptr total;   /* compress: a word for the bytes of all blocks */
+    sl_devptr total;   /* a word: see struct batch */
     uint64_t src_bytes;
     uint64_t bytes; /* of the pages */
 };
