@@ -11,7 +11,8 @@
 /* Streams of each way, in turn: while one copy ends the next has begun, and
  * kernels of several calls fill a device that those of one do not. */
 #define STREAMS 4u
-#define LOST_WAIT_NS UINT64_C(1000000000)
+/* Longest wait for work whose event could not be recorded. */
+#define LOST_WAIT_NS UINT64_C(30000000000)
 
 struct transfer {
     struct transfer *next; /* in the list of all */
@@ -175,14 +176,13 @@ int transfer_copy(struct transfer *t, const struct gpu_copy *c, size_t n)
 void transfer_seal(struct transfer *t, int code)
 {
     struct transfers *s = t->of;
+    const struct gpu_ops *ops = s->gpu->ops;
+    int rc = ops->event_record(t->event, t->stream);
+    if (rc) /* nothing else tells when it ends, and its memory is reused */
+        (void)ops->stream_wait(t->stream, LOST_WAIT_NS, NULL);
     pthread_mutex_lock(&s->lock);
-    t->code = code;
-    int rc = s->gpu->ops->event_record(t->event, t->stream);
-    if (rc) { /* nothing else tells when it ends; a rare way, so it may wait */
-        (void)s->gpu->ops->stream_wait(t->stream, LOST_WAIT_NS, NULL);
-        t->code = t->code ? t->code : rc;
-        t->ended = 1;
-    }
+    t->code = code ? code : rc;
+    t->ended = rc != 0;
     t->sealed = 1;
     pthread_mutex_unlock(&s->lock);
 }
