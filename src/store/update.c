@@ -175,8 +175,11 @@ static void record(struct update *u)
         m->context = u->t->cell.context;
         if (u->t->cell.score != SL_SCORE_AUTO)
             m->score = u->t->cell.score;
+        change_make(c);
+        return;
     }
-    change_make(c);
+    /* A flush of very many blobs gives tasks their turns meanwhile. */
+    change_submit(c);
 }
 
 /* A move that leaves no volatile byte behind records the blob as well, when it
