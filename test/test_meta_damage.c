@@ -432,6 +432,9 @@ static void another_lmdb_is_eversion(void **state)
     bytes = help_read(data, &n);
     bytes[20] = 2; /* data version, behind page head and magic */
     help_write(data, bytes, n);
+    expect_refused(*state, SL_ECORRUPT, "LMDB"); /* in one head: damage */
+    bytes[4096 + 20] = 2;
+    help_write(data, bytes, n);
     expect_refused(*state, SL_EVERSION, "LMDB");
     free(bytes);
     free(data);

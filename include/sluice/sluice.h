@@ -331,7 +331,9 @@ SL_API int sl_flush(struct sl_runtime *rt);
 
 /** Mends what keeps the store from opening: replays the log, cuts its damaged
  *  end, removes records that cannot be read, and blobs whose space another has
- *  or no file has. What only cannot be read stays. */
+ *  or no file has. What only cannot be read stays. Metadata whose structure is
+ *  damaged is made anew from the records that can be read (docs/format.md); the
+ *  damaged file keeps its bytes under another name. */
 #define SL_FSCK_REPAIR 1u
 /** With repair: what is damaged of a blob is cut out and reads as zeros, and no
  *  blob is removed for it. */

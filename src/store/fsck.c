@@ -185,31 +185,59 @@ static int env_check(struct fsck *f)
 }
 
 /* A store without its metadata is told from one that was never finished by
- * what is in the data file. */
-static int meta_is_there(struct fsck *f, const struct store_dir *d)
+ * what is in the data file. SL_ENOENT: that; SL_ECORRUPT with the reason. */
+static int meta_look(const struct fsck *f, const struct store_dir *d,
+                     const char *file, char *why, size_t room)
+{
+    if (!access(file, F_OK)) {
+        int rc = meta_check(file, why, room);
+        if (rc && rc != SL_ECORRUPT)
+            log_error("%s: %s", file, why);
+        return rc;
+    }
+    if (errno != ENOENT)
+        return dir_errno(errno);
+    if (access(d->meta, F_OK) && !f->files.at[0].bytes)
+        return SL_ENOENT;
+    snprintf(why, room, "%s",
+             access(d->meta, F_OK) ? "there is data but no metadata"
+                                   : "meta holds no data.mdb");
+    return SL_ECORRUPT;
+}
+
+/* Tells that the metadata is damaged, and makes it anew in a repair. */
+static int meta_mend(struct fsck *f, const struct store_dir *d, const char *why)
+{
+    char text[256];
+    struct sl_fsck_problem p = {.code = SL_ECORRUPT, .text = text};
+    int rc = fsck_repairs(f) ? fsck_salvage(f, d) : SL_ECORRUPT;
+
+    if (rc && rc != SL_ENOENT && rc != SL_ECORRUPT)
+        return rc;
+    p.repaired = !rc;
+    snprintf(text, sizeof text, "meta/data.mdb: %s%s", why,
+             rc == SL_ENOENT ? "; nothing of it can be read" : "");
+    fsck_problem(f, NULL, &p);
+    return rc ? SL_ECORRUPT : SL_OK;
+}
+
+/* SL_ENOENT: there is nothing to check. SL_ECORRUPT: it was told. */
+static int env_open(struct fsck *f, const struct store_dir *d)
 {
     char *file = dir_join(d->meta, "data.mdb");
     char why[128];
-    int rc = SL_ENOMEM;
+    int rc = file ? meta_look(f, d, file, why, sizeof why) : SL_ENOMEM;
 
-    if (!file)
-        return rc;
-    if (access(file, F_OK)) {
-        rc = dir_errno(errno);
-        if (errno == ENOENT && !access(d->meta, F_OK))
-            problem(f, SL_ECORRUPT, "meta holds no data.mdb");
-        else if (errno == ENOENT && f->files.at[0].bytes)
-            problem(f, SL_ECORRUPT, "there is data but no metadata");
-        rc = errno == ENOENT ? SL_ENOENT : rc;
-    } else {
-        rc = meta_check(file, why, sizeof why);
-        if (rc == SL_ECORRUPT)
-            problem(f, rc, why);
-        else if (rc)
-            log_error("%s: %s", file, why);
-    }
     free(file);
-    return rc;
+    if (rc == SL_ECORRUPT)
+        rc = meta_mend(f, d, why);
+    if (rc)
+        return rc;
+    rc = meta_env_open(d->path, 0, &f->env);
+    if (rc != SL_ECORRUPT)
+        return rc;
+    rc = meta_mend(f, d, "the format record or that of the log is damaged");
+    return rc ? rc : meta_env_open(d->path, 0, &f->env);
 }
 
 static int store_check(struct fsck *f, struct store_dir *d)
@@ -219,16 +247,11 @@ static int store_check(struct fsck *f, struct store_dir *d)
     if (rc == SL_ECORRUPT && !f->r->problems)
         problem(f, rc, "the list of targets is damaged");
     if (!rc)
-        rc = meta_is_there(f, d);
+        rc = env_open(f, d);
     if (rc == SL_ENOENT || rc == SL_ECORRUPT)
         return SL_OK; /* nothing more to look at */
     if (rc)
         return rc;
-    rc = meta_env_open(d->path, 0, &f->env);
-    if (rc == SL_ECORRUPT)
-        problem(f, rc, "the format record or that of the log is damaged");
-    if (rc)
-        return rc == SL_ECORRUPT ? SL_OK : rc;
     rc = log_look(d->path, f->env.generation, &f->log);
     if (!rc)
         rc = env_check(f);

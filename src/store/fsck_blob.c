@@ -95,7 +95,8 @@ static int record_add(struct fsck *f, const MDB_val *key, const MDB_val *data)
         meta_key(r->b.tag, r->b.name, r->b.name_len, want) != r->key_bytes ||
         memcmp(want, r->key, r->key_bytes) != 0)
         p.text = "the record is damaged";
-    else if (!tag_is_there(f, r->b.tag))
+    else if (!tag_is_there(f, r->b.tag) &&
+             (!f->salvaged || fsck_name_tag(f->txn, f->env.tags, r->b.tag)))
         p.text = "the tag has no record";
     else if ((p.code = recover_check(&r->b, &why)) != SL_OK)
         p.text = why;
@@ -116,8 +117,7 @@ static int record_add(struct fsck *f, const MDB_val *key, const MDB_val *data)
 
 /* ---- space ---- */
 
-/* False when another has a block of it. */
-static int claim(struct fsck *f, const struct meta_extent *e)
+int fsck_claim(struct fsck *f, const struct meta_extent *e)
 {
     uint64_t from = e->loc / TIER_BLOCK;
     uint64_t n = ((uint64_t)e->stored + TIER_BLOCK - 1u) / TIER_BLOCK;
@@ -134,7 +134,7 @@ static int claim(struct fsck *f, const struct meta_extent *e)
     return 1;
 }
 
-static int is_taken(struct fsck *f, const struct meta_extent *e)
+int fsck_is_taken(struct fsck *f, const struct meta_extent *e)
 {
     uint64_t from = e->loc / TIER_BLOCK;
     uint64_t n = ((uint64_t)e->stored + TIER_BLOCK - 1u) / TIER_BLOCK;
@@ -179,7 +179,7 @@ static const char *fault(struct fsck *f, const struct fsck_extent *x, int *code)
     switch (x->state) {
     case FSCK_GOOD:
         *code = SL_ECORRUPT;
-        return claim(f, &x->e) ? NULL : "the space is another blob's too";
+        return fsck_claim(f, &x->e) ? NULL : "the space is another blob's too";
     case FSCK_BAD:
         *code = SL_ECHECKSUM;
         return "the bytes are damaged";
@@ -229,9 +229,10 @@ static int damaged_check(struct fsck *f)
             .repaired = fsck_repairs(f),
         };
         memcpy(r.key, d->key, d->key_bytes);
-        if (!is_taken(f, &d->e)) {
+        if (!fsck_is_taken(f, &d->e)) {
             if (record_is_there(f, &r))
-                (void)claim(f, &d->e); /* against the damaged ones behind it */
+                (void)fsck_claim(
+                    f, &d->e); /* against the damaged ones behind it */
             continue;
         }
         fsck_problem(f, &r, &p);

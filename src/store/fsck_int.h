@@ -78,6 +78,7 @@ struct fsck {
     struct meta_log log;
     MDB_txn *txn;
     uint64_t bad_frames; /* of the log, with a sum that fits */
+    int salvaged;        /* the metadata was made anew */
     struct fsck_record *record;
     uint32_t n_records, room_records;
     struct fsck_extent *extent;
@@ -115,6 +116,44 @@ int fsck_read(struct fsck_files *files, struct fsck_extent *e, uint32_t n);
 /** One extent; `buf` has room for e->stored. */
 enum fsck_state fsck_read_one(struct fsck_files *files,
                               const struct meta_extent *e, uint8_t *buf);
+
+/** Takes the space of an extent; false when another has a block of it. */
+int fsck_claim(struct fsck *f, const struct meta_extent *e);
+int fsck_is_taken(struct fsck *f, const struct meta_extent *e);
+
+/* A record in a damaged LMDB file. */
+struct fsck_found {
+    uint64_t at; /* byte of the file */
+    uint64_t version;
+    uint32_t bytes;
+    int live; /* the newest head leads to it */
+};
+
+struct fsck_founds {
+    struct fsck_found *at; /* live ones first, then the newest */
+    size_t n, room;
+};
+
+struct fsck_pages {
+    const uint8_t *base; /* the file, mapped; null: it is not there */
+    uint64_t bytes;
+    struct fsck_founds tags, blobs;
+    uint64_t tags_said, blobs_said; /* how many there were, 0: not known */
+    uint64_t generation;
+    int has_generation;
+    int has_log; /* the log has something new of that generation */
+};
+
+/** Finds the records of meta/data.mdb, whatever it holds. SL_ENOMEM, SL_EIO,
+ *  SL_EACCES. *out is to be freed in any case. */
+int fsck_pages_find(const struct store_dir *d, struct fsck_pages *out);
+void fsck_pages_free(struct fsck_pages *p);
+/** After a salvage: a record for a tag that has none, with a name of its number.
+ *  LMDB's result. */
+int fsck_name_tag(MDB_txn *txn, MDB_dbi tags, uint64_t id);
+/** Makes meta/data.mdb anew from what can be read of it. SL_ENOENT: nothing can,
+ *  and nothing was changed. Other codes, logged: the same. */
+int fsck_salvage(struct fsck *f, const struct store_dir *d);
 
 /** All blobs of the transaction. LMDB's result, or a code below 0. */
 int fsck_blobs(struct fsck *f);

@@ -371,6 +371,18 @@ static int head_read(struct view *v, const uint8_t *p, uint64_t index,
     return SL_OK;
 }
 
+/* True when both heads say the same of LMDB's version, which is not damage. */
+static int is_version_of(const struct view *v, uint64_t bytes)
+{
+    const uint8_t *m = v->base + PAGE_HEAD;
+    uint32_t psize = get32(m + 24);
+    const uint8_t *other = m + psize;
+
+    return psize >= 512 && psize <= PSIZE_MAX &&
+           psize + PAGE_HEAD + META_BYTES <= bytes &&
+           get32(other) == META_MAGIC && get32(other + 4) == get32(m + 4);
+}
+
 /* Finds the newest head. Transaction n writes head n % 2, so the numbers of
  * the two differ by one; both are 0 in a file that is new. */
 static int heads_check(struct view *v, uint64_t bytes, struct head *newest)
@@ -381,6 +393,8 @@ static int heads_check(struct view *v, uint64_t bytes, struct head *newest)
     if (bytes < PAGE_HEAD + META_BYTES)
         return bad(v, 0, "file is cut");
     rc = head_read(v, v->base, 0, &h[0]);
+    if (rc == SL_EVERSION && !is_version_of(v, bytes))
+        rc = SL_ECORRUPT;
     if (rc)
         return rc;
     v->psize = h[0].psize;
@@ -389,7 +403,7 @@ static int heads_check(struct view *v, uint64_t bytes, struct head *newest)
         return bad(v, 0, "file is cut");
     rc = head_read(v, v->base + v->psize, 1, &h[1]);
     if (rc)
-        return rc;
+        return SL_ECORRUPT; /* the first one was ours */
     if (h[1].psize != h[0].psize)
         return bad(v, 1, "heads differ in page size");
     if ((h[0].txn || h[1].txn) &&
