@@ -184,6 +184,7 @@ static void put_opts(const uint8_t *data, size_t size, uint8_t how)
     memcpy(&o, data, size < sizeof(o) ? size : sizeof(o));
     memcpy(bytes, data, size < n ? size : n);
     o.result = NULL;
+    o.path = NULL;
     o.size = how & 1u ? sizeof(o) : o.size;
     if (how & 2u)
         o.flags &= SL_F_REPLACE;
