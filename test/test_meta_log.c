@@ -15,6 +15,8 @@
 #include "store/tag_set.h"
 
 #include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #define NUMBERS 200u
@@ -414,7 +416,7 @@ static void fake_owe(void *user, struct meta_change *c)
 {
     (void)user;
     n_owed += c->n_carried;
-    owed_bytes = c->carried[0].bytes;
+    owed_bytes = c->carried[0].kept;
 }
 
 static int fake_land(void *user)
@@ -461,7 +463,7 @@ static struct meta *open_carrier(const char *dir)
 static int carry_put(struct meta *m, uint64_t number, int sync)
 {
     uint8_t bytes[2][PATTERN_STORED];
-    struct meta_carried carried[2] = {{1, bytes[0]}, {2, bytes[1]}};
+    struct meta_carried carried[2] = {{1, bytes[0], NULL}, {2, bytes[1], NULL}};
     struct meta_extent e[3];
     struct job j = {.extents = e};
 
@@ -528,6 +530,55 @@ static void commit_waits_for_carried_bytes(void **state)
     meta_close(m);
 }
 
+/* False: the log does not take it. */
+static int now_put(struct meta *m, struct job *j)
+{
+    for (unsigned i = 0; i < 100; i++) { /* the committer may be at work */
+        if (meta_now(m, &j->c))
+            return 1;
+        sched_yield();
+    }
+    return 0;
+}
+
+static void bytes_of_a_change_taken_back_are_the_callers(void **state)
+{
+    enum { LARGE = 400 }; /* a record longer than two units */
+    uint8_t bytes[2][PATTERN_STORED];
+    struct meta_carried carried[2] = {{1, bytes[0], NULL}, {2, bytes[1], NULL}};
+    struct meta_extent e[3], large[LARGE];
+    struct job j = {.extents = e}, other = {.extents = large};
+    struct rlimit was, full;
+    struct stat st;
+    struct meta *m = open_carrier(*state);
+    char *log = help_path(*state, "log");
+    uint64_t n = 0;
+
+    help_tags(m, 1);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(stat(log, &st), 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    full = was;
+    full.rlim_cur = (rlim_t)st.st_size;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+    carried_bytes(bytes[0], 1);
+    carried_bytes(bytes[1], 2);
+    do {
+        pattern_put(&j, 0, n++, 1, 3);
+        j.c.carried = carried;
+        j.c.n_carried = 2;
+    } while (now_put(m, &j));
+    assert_true(n * sizeof bytes + LOG_PAYLOAD_MAX / 2u > (uint64_t)st.st_size);
+    /* Another change gets the memory of the frame that was taken back. */
+    pattern_put(&other, 0, n, 1, LARGE);
+    assert_int_equal(submit_wait(m, &other), 0);
+    assert_int_equal(submit_wait(m, &j), 0);
+    assert_int_equal(help_flush(m), 0); /* fake_land looks */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    meta_close(m);
+    free(log);
+}
+
 static int take(void *user, const struct meta_extent *e, const uint8_t *bytes)
 {
     uint64_t *sum = user;
@@ -541,7 +592,7 @@ static int take(void *user, const struct meta_extent *e, const uint8_t *bytes)
 static void damaged_payload_with_bytes_is_refused(void **state)
 {
     uint8_t bytes[2][PATTERN_STORED] = {{1}, {2}};
-    struct meta_carried carried[2] = {{0, bytes[0]}, {2, bytes[1]}};
+    struct meta_carried carried[2] = {{0, bytes[0], NULL}, {2, bytes[1], NULL}};
     struct meta_extent e[3];
     struct job j = {.extents = e};
     uint64_t sum = 0;
@@ -726,6 +777,7 @@ int main(void)
         CASE(carried_bytes_are_restored_before_their_records),
         CASE(commit_waits_for_carried_bytes),
         CASE(change_that_is_not_synced_is_appended_at_once),
+        CASE(bytes_of_a_change_taken_back_are_the_callers),
         cmocka_unit_test(damaged_payload_with_bytes_is_refused),
         CASE(changes_settle_with_the_commit),
         CASE(record_larger_than_the_log_takes_is_stored),

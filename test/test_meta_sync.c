@@ -213,7 +213,7 @@ static void commit_syncs_bytes_that_landed_behind_the_last_sync(void **state)
     p.m = open_meta(*state);
     help_tags(p.m, 1);
     pattern_put(&p.carrier, 0, 0, 1, 1);
-    p.carried = (struct meta_carried){0, p.bytes};
+    p.carried = (struct meta_carried){0, p.bytes, NULL};
     p.carrier.c.carried = &p.carried;
     p.carrier.c.n_carried = 1;
     p.carrier.c.sync = 1;

@@ -81,9 +81,9 @@ struct meta_name {
 
 /* New bytes of a change, for the log: the change needs no sync of the data. */
 struct meta_carried {
-    uint32_t extent; /* number in blob.extents; they ascend */
-    /* The caller's; when the log has the change, those in the log's memory. */
-    const uint8_t *bytes;
+    uint32_t extent;      /* number in blob.extents; they ascend */
+    const uint8_t *bytes; /* the caller's */
+    const uint8_t *kept;  /* the log's, when it has the change */
 };
 
 /**
@@ -120,7 +120,7 @@ struct meta_config {
     /** Brings all data written so far to stable storage; committer thread.
      *  Null: nothing to sync. It logs its own errors. */
     int (*sync)(void *user);
-    /** The log has a change with carried bytes, which stay where `carried` says
+    /** The log has a change with carried bytes, which stay where `kept` says
      *  until `land` has returned 0. Before `done`, on the thread that appended.
      *  Null if no change carries, as `land`. */
     void (*owe)(void *user, struct meta_change *c);

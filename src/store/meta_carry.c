@@ -41,7 +41,9 @@ void carry_encode(const struct meta_change *c, uint8_t *out)
     for (uint32_t i = 0; i < c->n_carried; i++) {
         uint32_t n = carry_bytes(&b->extents[c->carried[i].extent]);
         memcpy(out, c->carried[i].bytes, n);
-        c->carried[i].bytes = out;
+        /* Not `bytes`: the frame may be taken back, and its memory becomes
+         * other frames before the change is tried again. */
+        c->carried[i].kept = out;
         out += n;
     }
 }

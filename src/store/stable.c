@@ -51,7 +51,7 @@ static void owe(void *user, struct meta_change *m)
     struct store *s = user;
     struct change *c = m->user;
     for (uint32_t i = 0; i < m->n_carried; i++) {
-        c->owed[i]->bytes = m->carried[i].bytes;
+        c->owed[i]->bytes = m->carried[i].kept;
         owed_add(&s->owed, c->owed[i]);
         c->owed[i] = NULL;
     }
