@@ -107,6 +107,33 @@ static void a_score_without_room_leaves_the_rest_near(void **state)
     assert_int_equal(sl_close(rt), 0);
 }
 
+/* One wants a blob's bytes on the pinned tier, the other in the file. */
+static void a_score_and_a_flush_of_one_blob_both_end(void **state)
+{
+    (void)state;
+    char path[64];
+    struct sl_config c = no_eviction();
+    make_dir(path, sizeof(path));
+    c.data_dir = path;
+    c.file_bytes = 32 * MIB;
+    c.workers = 1;
+    c.timeout_ns = UINT64_C(20000000000);
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag = tag_of(rt, "t");
+    for (int i = 0; i < 5; i++) {
+        char name[32];
+        struct sl_op *op = NULL;
+        snprintf(name, sizeof(name), "blob-%d", i);
+        assert_int_equal(put(rt, tag, i, 300000, NO_SCORE, 0), 0);
+        assert_int_equal(sl_flush_begin(rt, &op), 0);
+        assert_int_equal(sl_score(rt, tag, name, 1.0f), 0);
+        assert_int_equal(sl_wait(&op, c.timeout_ns), 0);
+        assert_int_equal(check(rt, tag, i, 300000), 0);
+    }
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(path);
+}
+
 struct mover {
     struct user u;
     int moves;
@@ -420,6 +447,7 @@ int main(void)
         cmocka_unit_test(a_score_moves_the_bytes),
         cmocka_unit_test(small_score_changes_add_up_to_a_move),
         cmocka_unit_test(a_score_without_room_leaves_the_rest_near),
+        cmocka_unit_test(a_score_and_a_flush_of_one_blob_both_end),
         cmocka_unit_test(scores_change_under_readers_and_writers),
         cmocka_unit_test(a_moved_durable_blob_is_found_after_a_restart),
         cmocka_unit_test(churn_beyond_the_capacity_keeps_all_bytes),

@@ -223,7 +223,8 @@ SL_API int sl_rename(struct sl_runtime *rt, uint64_t tag, const char *name,
 /**
  * Gives a blob another score, and moves its bytes to the targets that it asks
  * for while readers and writers go on; returns when they are there, or where
- * there is room nearest to that. A change below 0.05 changes nothing, the score
+ * there is room nearest to that; what a flush or a durable put takes elsewhere
+ * meanwhile may stay there. A change below 0.05 changes nothing, the score
  * stays what it was; -1 (automatic) moves nothing. SL_ESCORE, SL_ENOENT, SL_ENOTAG, SL_EIO, SL_ECHECKSUM,
  * SL_ENOMEM, SL_ETIMEDOUT (the move goes on), SL_EDEAD.
  */

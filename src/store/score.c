@@ -15,6 +15,11 @@
  * were placed by, so that small steps add up to a move. */
 #define SCORE_STEP 50u /* 0.05 */
 
+/* A flush or a durable put that brings the same bytes to a file takes its turn
+ * after each step, so both would go on for ever. Alone it takes half as many:
+ * see MOVE_SHARE. */
+#define STEPS_MAX 64u
+
 struct rescore {
     struct shard *sh;
     struct sl_task *t;
@@ -22,6 +27,7 @@ struct rescore {
     uint64_t lo;
     uint32_t level; /* of the order, that bytes move to */
     int moves;      /* false: the score alone is to be recorded */
+    uint32_t steps; /* that moved bytes, or recorded */
     int recorded;
     uint16_t was, to;  /* scores */
     uint64_t starving; /* times without memory */
@@ -75,6 +81,7 @@ static void stepped(void *user, int code)
         r->level++;
     } else if (!code) {
         r->recorded = 1;
+        r->steps++;
     } else if (code != SL_ENOMEM || r->starving++ >= STARVE_ROUNDS) {
         take_back(r);
         rescore_end(r, code);
@@ -103,7 +110,7 @@ static int begin_step(struct rescore *r)
     uint32_t n =
         r->moves ? choice_order(sh, b->score & 0xffffu, b->size, among, order)
                  : 0;
-    for (; r->level < n; r->level++) {
+    for (; r->level < n && r->steps < STEPS_MAX; r->level++) {
         const struct move m = {.from = worse(order, r->level),
                                .to = TARGET_BIT(order[r->level]),
                                .done = stepped,
