@@ -438,6 +438,25 @@ static void a_registered_file_of_another_runtime_is_busy(void **state)
     dir_drop(&b);
 }
 
+/* Nobody waits for it: who holds a file that is not ours yet is alive. */
+static void an_empty_file_that_somebody_holds_is_busy(void **state)
+{
+    (void)state;
+    const struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct dir d;
+    dir_make(&d);
+    struct sl_runtime *rt = open_store(&d.c);
+    int fd = open(d.file, O_CREAT | O_RDWR, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &whole), 0);
+    assert_int_equal(add(rt, "x", "file", d.file, MIB, 0.5f), SL_ETARGETBUSY);
+    assert_int_equal(access(d.file, F_OK), 0);
+    close(fd);
+    assert_int_equal(add(rt, "x", "file", d.file, MIB, 0.5f), 0);
+    assert_int_equal(sl_close(rt), 0);
+    dir_drop(&d);
+}
+
 static void a_damaged_list_is_refused(void **state)
 {
     (void)state;
@@ -477,6 +496,7 @@ int main(void)
         cmocka_unit_test(durable_bytes_stay_on_what_lasts),
         cmocka_unit_test(a_registered_file_that_is_not_as_it_was_is_refused),
         cmocka_unit_test(a_registered_file_of_another_runtime_is_busy),
+        cmocka_unit_test(an_empty_file_that_somebody_holds_is_busy),
         cmocka_unit_test(a_damaged_list_is_refused),
     };
     return cmocka_run_group_tests_name("targets", tests, NULL, NULL);

@@ -77,8 +77,9 @@ static int open_tier(const struct store *s, struct target *t, int fresh)
         .capacity = spec->capacity,
         .n_ports = s->config.n_workers + 1u,
         .must_exist = !fresh,
-        /* The directory is ours: only a dead owner's writes hold its files. */
-        .lock_wait_ns = s->dir ? DEAD_OWNER_NS : 0};
+        /* The directory is ours: only a dead owner's writes hold its files. One
+         * that is being added was nobody's, so whoever holds it lives. */
+        .lock_wait_ns = s->dir && !(fresh && spec->made) ? DEAD_OWNER_NS : 0};
     int rc = tier_open(&c, &t->tier);
     /* The data file is behind the directory's lock, these are not. */
     return rc == SL_EBUSY && spec->made ? SL_ETARGETBUSY : rc;
@@ -434,12 +435,16 @@ static int add(struct store *s, struct target_spec *spec, float score)
     rc = enter(s, (uint32_t)at, score);
     if (!rc)
         return at;
-    if (spec->made)
-        (void)unlink(spec->path);
+    char *made = spec->made ? strdup(spec->path) : NULL;
     take_out(s, (uint32_t)at);
     memset(spec, 0, sizeof(*spec)); /* its strings went with the entry */
+    /* The file goes last: a store whose list names a file that is not there
+     * does not open. */
     if (target_list_write(s))
         log_error("store: the list of targets is not as it was");
+    else if (made)
+        (void)unlink(made);
+    free(made);
     return rc;
 }
 
