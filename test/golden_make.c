@@ -289,7 +289,7 @@ static void make_bad(const struct maker *m)
         find(m, "meta/data.mdb", "sluicelg", 8), "58");
     bad(m, "format-record", SL_ECORRUPT, 0, "meta/data.mdb",
         find(m, "meta/data.mdb", "sluicemd", 8), "58");
-    bad(m, "lmdb-version", SL_EVERSION, 0, "meta/data.mdb", 20, "02");
+    bad(m, "lmdb-one-head", SL_ECORRUPT, 0, "meta/data.mdb", 20, "02");
     bad(m, "lmdb-magic", SL_ECORRUPT, 0, "meta/data.mdb", 16, "58");
     bad(m, "targets-sum", SL_ECORRUPT, 0, "targets", 20, "58");
     bad(m, "target-identity", SL_ENOTARGET, 0, "second", 16, "585858585858");

@@ -240,9 +240,12 @@ static int walk(struct walk *w, enum tree t, uint64_t page, unsigned depth)
 static int head_at(const struct fsck_pages *o, uint64_t at, unsigned number,
                    uint32_t *psize, uint64_t *txn)
 {
-    const uint8_t *m = o->base + at + PAGE_HEAD;
+    const uint8_t *m;
 
-    if (at + PAGE_HEAD + 136u > o->bytes || get(m, 4) != META_MAGIC)
+    if (at + PAGE_HEAD + 136u > o->bytes)
+        return 0;
+    m = o->base + at + PAGE_HEAD;
+    if (get(m, 4) != META_MAGIC)
         return 0;
     *psize = (uint32_t)get(m + 24, 4);
     *txn = get(m + 128, 8);
