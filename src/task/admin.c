@@ -66,7 +66,7 @@ static uint32_t unit_class(uint64_t word)
     return sl_class_of(sl_unit_bytes(word));
 }
 
-/* Chunks for the words of a table that is ours for now, all or nothing. */
+/* Chunks for the words of a table that is not lent meanwhile, all or nothing. */
 static int lend_units(struct task_env *env, uint64_t *word, uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++) {
