@@ -30,7 +30,7 @@ static uint64_t delay_ns(const struct meta *m)
 
 static uint64_t wake_at(const struct meta *m)
 {
-    if (m->stuck)
+    if (m->stuck || m->held)
         return m->last_ns + delay_ns(m);
     return m->log.n ? m->old_ns + delay_ns(m) : UINT64_MAX;
 }
@@ -101,7 +101,7 @@ static uint64_t turn(struct meta *m, int *stop)
         list = list ? meta_group_take(m, list) : NULL;
         if (m->n)
             meta_group_serve(m);
-        if (m->log.used > LOG_LIMIT && !m->stuck)
+        if (m->log.used > LOG_LIMIT && !m->stuck && !m->held)
             meta_commit(m, NULL);
     } while (list);
     if (clock_ns() >= wake_at(m))

@@ -22,7 +22,9 @@
  *
  * A group is whole: when the log or a sync fails, nothing of it is stored and
  * every change of it gets the code. When LMDB fails, what was acknowledged
- * stays in the log and is tried again; meanwhile changes get the code. When the
+ * stays in the log and is tried again; meanwhile changes get the code. When
+ * data cannot be brought to its place or synced, LMDB has not been asked: the
+ * log takes changes until it is LOG_LIMIT long, then they get the code. When the
  * map is full, it is doubled; when the disk is, the reserve (reserve.h) is
  * given up, and until it is there again only deletes are taken.
  */

@@ -68,14 +68,15 @@ int meta_commit(struct meta *m, const struct meta_change *extra)
     int rc;
 
     if (!m->log.n && !extra && !m->stuck) {
+        m->held = SL_OK;
         settle(m);
         return SL_OK;
     }
     m->last_ns = clock_ns();
-    rc = settle_data(m, extra != NULL);
-    if (!rc)
-        rc = meta_apply_log(m, &a);
-    m->stuck = rc;
+    rc = m->held = settle_data(m, extra != NULL);
+    if (rc)
+        return rc;
+    rc = m->stuck = meta_apply_log(m, &a);
     if (rc)
         return rc;
     if (m->reserve.gone)
@@ -84,13 +85,21 @@ int meta_commit(struct meta *m, const struct meta_change *extra)
     return SL_OK;
 }
 
-/* After a failure nothing may be appended before a commit has worked: LMDB may
- * have the log as it was then, and would not look at it again. */
+/* Why nothing may be appended before a commit has worked: LMDB may have the log
+ * as it was when it failed, and would not look at it again; or the bytes of a
+ * log that is full cannot be brought to their place. */
+static int refusal(const struct meta *m)
+{
+    if (m->stuck)
+        return m->stuck;
+    return m->log.used > LOG_LIMIT ? m->held : SL_OK;
+}
+
 static int unstick(struct meta *m)
 {
-    if (m->stuck && clock_ns() - m->last_ns >= RETRY_NS)
+    if (refusal(m) && clock_ns() - m->last_ns >= RETRY_NS)
         meta_commit(m, NULL);
-    return m->stuck;
+    return refusal(m);
 }
 
 /* ---- a change as a frame ---- */

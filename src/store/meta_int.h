@@ -36,7 +36,8 @@ struct meta {
     int unsynced;     /* the log names data that was not synced since */
     int carried;      /* the log has bytes that may not be elsewhere */
     uint64_t old_ns;  /* when the log got its first frame */
-    int stuck;        /* code of the last commit, when it failed */
+    int stuck;        /* LMDB, or a sync of the log, failed with this code */
+    int held;         /* the last commit could not settle the data: its code */
     uint64_t last_ns; /* when a commit was tried last */
     uint64_t sync_ns; /* how long the last sync of a group took */
 
