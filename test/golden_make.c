@@ -4,6 +4,7 @@
 
 #include "codec/codec.h"
 #include "store/meta.h"
+#include "store/meta_log.h"
 #include "store/meta_record.h"
 
 #include <sys/wait.h>
@@ -239,6 +240,18 @@ static unsigned lost_from(const uint8_t *kind, unsigned i, unsigned n)
     return lost;
 }
 
+/* Frames that some frame says were synced: without one of these the store is
+ * refused, as long as the frame that says so is whole. */
+static unsigned synced_of(const char *log, const size_t *at, unsigned n)
+{
+    uint32_t most = 0, synced;
+    for (unsigned i = 0; i < n; i++) {
+        memcpy(&synced, log + at[i] + LOG_AT_SYNCED, sizeof(synced));
+        most = synced > most ? synced : most;
+    }
+    return most;
+}
+
 static void bad_frames(const struct maker *m)
 {
     static const char *const names[] = {"begin",  "put",    "delete", "tag",
@@ -248,6 +261,7 @@ static void bad_frames(const struct maker *m)
     size_t at[FRAMES], size;
     unsigned n = golden_frames(m->dir, kind, at, FRAMES), done = 0;
     char *log = golden_file(m->dir, "log", &size);
+    unsigned synced = synced_of(log, at, n);
     /* One of each kind that is torn; the renamed tag counts as one more. */
     for (unsigned i = 0; i < n; i++) {
         if (done & 1u << kind[i])
@@ -258,7 +272,10 @@ static void bad_frames(const struct maker *m)
             tags += kind[k] == 3;
         lost += tags > 0; /* the last of them is the rename */
         snprintf(name, sizeof(name), "log-%s", names[kind[i]]);
-        bad(m, name, 0, goldens - lost, "log", at[i] + 33u, "58");
+        if (i < synced)
+            bad(m, name, SL_ECORRUPT, 0, "log", at[i] + 33u, "58");
+        else
+            bad(m, name, 0, goldens - lost, "log", at[i] + 33u, "58");
     }
     assert_int_equal(done, 0x7f);
     /* A frame that is whole and of no kind. */

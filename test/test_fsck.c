@@ -196,6 +196,71 @@ static void log_of_a_killed_process_is_checked_and_replayed(void **state)
     remove_dir(dir);
 }
 
+static void expect_hole(const char *dir)
+{
+    struct sl_config c = config_in(dir);
+    struct sl_runtime *rt = NULL;
+    int rc = sl_open(&c, &rt);
+    assert_int_equal(rc, SL_ECORRUPT);
+    for (unsigned flags = 0; flags < 2; flags++) {
+        assert_int_equal(fsck(dir, flags ? SL_FSCK_REPAIR : 0), 1);
+        assert_int_equal(report.problems, 1);
+        assert_int_equal(report.repaired, 0);
+        assert_int_equal(told.code, SL_ECORRUPT);
+        assert_non_null(strstr(told.text, "log: damaged at byte "));
+    }
+    rc = sl_open(&c, &rt); /* the repair was none */
+    assert_int_equal(rc, SL_ECORRUPT);
+}
+
+/* What follows was acknowledged, so it is dropped by the user's word only. */
+static void log_with_damage_in_it_is_cut_on_demand(void **state)
+{
+    (void)state;
+    char dir[64];
+    struct sl_runtime *rt;
+    make_logged(dir, sizeof(dir));
+    struct sl_config c = config_in(dir);
+    flip(dir, "log", 5 * SIZE);
+    expect_hole(dir);
+    uint64_t kept = report.log_changes;
+    assert_in_range(kept, 4, 6); /* the tag, and a blob for each SIZE bytes */
+    assert_int_equal(report.blobs, kept - 1u);
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR | SL_FSCK_CUT), 1);
+    assert_int_equal(report.problems, 1);
+    assert_int_equal(report.repaired, 1);
+    assert_non_null(strstr(told.text, "log: damaged at byte "));
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(report.blobs, kept - 1u);
+    rt = open_store(&c);
+    uint64_t tag = 0;
+    assert_int_equal(sl_tag_find(rt, "tag", &tag), 0);
+    for (unsigned i = 0; i < BLOBS; i++) {
+        int code = check_one(rt, tag, i);
+        assert_int_equal(code, i < kept - 1u ? 0 : SL_ENOENT);
+    }
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
+static void log_whose_first_frame_is_damaged_is_cut_whole(void **state)
+{
+    (void)state;
+    char dir[64];
+    make_logged(dir, sizeof(dir));
+    struct sl_config c = config_in(dir);
+    flip(dir, "log", 33);
+    expect_hole(dir);
+    assert_int_equal(report.log_changes, 0);
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR | SL_FSCK_CUT), 1);
+    assert_int_equal(report.repaired, 1);
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(report.tags + report.blobs, 0);
+    struct sl_runtime *rt = open_store(&c);
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +272,8 @@ int main(void)
         cmocka_unit_test(overlapping_blob_is_removed),
         cmocka_unit_test(file_that_shrank_is_named),
         cmocka_unit_test(log_of_a_killed_process_is_checked_and_replayed),
+        cmocka_unit_test(log_with_damage_in_it_is_cut_on_demand),
+        cmocka_unit_test(log_whose_first_frame_is_damaged_is_cut_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <xxhash.h>
 
 #define NUMBERS 200u
 #define LONG_MS 3600000u /* no commit by itself */
@@ -250,6 +251,14 @@ static void copy_free(struct copy *c)
     free(c->data_path);
 }
 
+static void put_loose(struct meta *m)
+{
+    help_tags(m, 1);
+    for (uint64_t i = 0; i < NUMBERS; i++)
+        put(m, i, 1 + i, 0, 0);
+}
+
+/* Nothing of it was synced, so a power cut may take any of it. */
 static void torn_or_damaged_end_is_cut_cleanly(void **state)
 {
     size_t end[NUMBERS + 2];
@@ -257,7 +266,7 @@ static void torn_or_damaged_end_is_cut_cleanly(void **state)
     unsigned n;
 
     help_seed();
-    in_child(*state, put_all);
+    in_child(*state, put_loose);
     copy_take(&c, *state);
     n = frame_ends(c.log, c.log_bytes, end, NUMBERS + 2);
     assert_int_equal(n, NUMBERS + 2); /* the beginning, a tag, the blobs */
@@ -275,6 +284,119 @@ static void torn_or_damaged_end_is_cut_cleanly(void **state)
         }
         expect_first(*state, k - 2);
     }
+    copy_free(&c);
+}
+
+/* With put_all: the beginning, a tag and the blobs 0 to 150. */
+#define SYNCED (2u + 151u)
+
+/* Bytes from `at` on become others; n of them at most, within the file. */
+static void spoil(const struct copy *c, size_t at, size_t n)
+{
+    uint8_t bytes[1024];
+    int fd = open(c->log_path, O_WRONLY);
+
+    n = n < c->log_bytes - at ? n : c->log_bytes - at;
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = (uint8_t)(c->log[at + i] ^ (1u + help_random(255)));
+    assert_int_equal(pwrite(fd, bytes, n, (off_t)at), n);
+    close(fd);
+}
+
+static void expect_refused(const struct copy *c, const char *dir, size_t at,
+                           unsigned frame)
+{
+    struct meta_config config = {.dir = dir, .delay_ms = LONG_MS};
+    struct meta *m = NULL;
+    struct copy left;
+    char want[128];
+
+    help_line[0] = '\0';
+    assert_int_equal(meta_open(&config, &m), SL_ECORRUPT);
+    snprintf(want, sizeof want,
+             "log: damaged at byte %zu, frame %u; %u frames were synced, ", at,
+             frame, SYNCED);
+    if (!strstr(help_line, want))
+        print_message("%s, not %s\n", help_line, want);
+    assert_non_null(strstr(help_line, want));
+    copy_take(&left, dir);
+    assert_int_equal(left.data_bytes, c->data_bytes);
+    assert_memory_equal(left.data, c->data, c->data_bytes);
+    copy_free(&left);
+}
+
+static void damage_where_the_log_was_synced_is_refused(void **state)
+{
+    size_t end[NUMBERS + 2];
+    struct copy c;
+
+    help_seed();
+    in_child(*state, put_all);
+    copy_take(&c, *state);
+    assert_int_equal(frame_ends(c.log, c.log_bytes, end, NUMBERS + 2),
+                     NUMBERS + 2);
+    for (unsigned k = 0; k < NUMBERS + 2; k++) {
+        size_t from = k ? end[k - 1] : 0;
+        size_t at = from + help_random(end[k] - from);
+        copy_put(&c);
+        spoil(&c, at, k % 3 ? 1 : 1 + help_random(1024));
+        if (k < SYNCED)
+            expect_refused(&c, *state, from, k);
+        else
+            expect_first(*state, k - 2);
+    }
+    copy_put(&c); /* and nothing was changed on the way */
+    expect_first(*state, NUMBERS);
+    copy_free(&c);
+}
+
+static void put_few(struct meta *m)
+{
+    help_tags(m, 1);
+    for (uint64_t i = 0; i < 5; i++)
+        put(m, i, 1 + i, 1, 0);
+}
+
+/* A power cut took the beginning of a log, so the generation began again over
+ * frames that are whole and have numbers above those there are now. */
+static void frames_of_an_earlier_life_are_no_proof(void **state)
+{
+    struct copy c;
+
+    help_seed();
+    in_child(*state, put_loose);
+    copy_take(&c, *state);
+    spoil(&c, 0, LOG_HEAD);
+    in_child(*state, put_few);
+    expect_first(*state, 5);
+    copy_free(&c);
+}
+
+/* As a log from before frames told what was synced. */
+static void log_that_tells_no_sync_is_cut_as_ever(void **state)
+{
+    size_t end[NUMBERS + 2];
+    struct copy c;
+    unsigned n;
+    uint64_t sum;
+
+    help_seed();
+    in_child(*state, put_all);
+    copy_take(&c, *state);
+    n = frame_ends(c.log, c.log_bytes, end, NUMBERS + 2);
+    memcpy(&sum, c.log + LOG_AT_GENERATION, sizeof sum); /* seeds the first */
+    for (unsigned i = 0; i < n; i++) {
+        uint8_t *p = c.log + (i ? end[i - 1] : 0);
+        size_t bytes = (size_t)(c.log + end[i] - p) - LOG_SUM;
+        memset(p + LOG_AT_SYNCED, 0, LOG_HEAD - LOG_AT_SYNCED);
+        sum = XXH3_64bits_withSeed(p, bytes, sum);
+        memcpy(p + bytes, &sum, sizeof sum);
+    }
+    copy_put(&c);
+    expect_first(*state, NUMBERS);
+    copy_put(&c);
+    spoil(&c, end[49], 1);
+    expect_first(*state, 48);
     copy_free(&c);
 }
 
@@ -800,6 +922,9 @@ int main(void)
         CASE(acknowledged_changes_are_replayed),
         CASE(deleted_tag_stays_deleted),
         CASE(torn_or_damaged_end_is_cut_cleanly),
+        CASE(damage_where_the_log_was_synced_is_refused),
+        CASE(frames_of_an_earlier_life_are_no_proof),
+        CASE(log_that_tells_no_sync_is_cut_as_ever),
         CASE(log_of_another_store_or_time_is_ignored),
         CASE(failed_change_is_not_replayed),
         CASE(failing_commit_loses_no_change),

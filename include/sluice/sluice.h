@@ -337,7 +337,8 @@ SL_API int sl_flush(struct sl_runtime *rt);
  *  damaged file keeps its bytes under another name. */
 #define SL_FSCK_REPAIR 1u
 /** With repair: what is damaged of a blob is cut out and reads as zeros, and no
- *  blob is removed for it. */
+ *  blob is removed for it. A log that is damaged in the middle ends there: the
+ *  changes that follow are lost. Without this flag such a store is only checked. */
 #define SL_FSCK_CUT 2u
 
 /** One thing that is wrong; all of it is borrowed until `problem` returns. */

@@ -112,6 +112,28 @@ static int verify(void *user, const struct meta_extent *e)
     return s == FSCK_GOOD ? SL_OK : SL_ECHECKSUM;
 }
 
+/* Damage in the synced part of the log. A repair ends the log's generation, so
+ * what follows the damage would be gone: only with SL_FSCK_CUT. */
+static void hole_check(struct fsck *f)
+{
+    const struct log_hole *h = &f->log.hole;
+    int cuts = fsck_repairs(f) && (f->o->flags & SL_FSCK_CUT) != 0;
+    struct sl_fsck_problem p = {.code = SL_ECORRUPT, .repaired = cuts};
+    char text[256];
+
+    if (!h->synced)
+        return;
+    f->frozen = !cuts;
+    snprintf(text, sizeof text,
+             "log: damaged at byte %llu, frame %llu; %llu frames were synced, "
+             "%llu whole ones follow the damage%s",
+             (unsigned long long)h->at, (unsigned long long)h->number,
+             (unsigned long long)h->synced, (unsigned long long)h->whole,
+             cuts ? " and are dropped" : "; nothing is mended without a cut");
+    p.text = text;
+    fsck_problem(f, NULL, &p);
+}
+
 static int replay(struct fsck *f)
 {
     struct apply a = {.env = &f->env,
@@ -122,13 +144,15 @@ static int replay(struct fsck *f)
                       .user = f};
     int rc;
 
-    if (!f->log.n)
+    hole_check(f);
+    if (!f->log.n && !f->log.hole.synced)
         return 0;
     rc = fsck_carried_load(f);
     if (!rc)
         rc = meta_apply_in(&a, f->txn);
     f->r->log_dropped = a.dropped;
-    f->r->log_changes = f->log.n - 1u - a.dropped - a.skipped;
+    if (f->log.n)
+        f->r->log_changes = f->log.n - 1u - a.dropped - a.skipped;
     if (!rc && (a.skipped || f->bad_frames)) {
         struct sl_fsck_problem p = {.code = SL_ECORRUPT,
                                     .text = "the log holds what no store "

@@ -79,6 +79,7 @@ struct fsck {
     MDB_txn *txn;
     uint64_t bad_frames; /* of the log, with a sum that fits */
     int salvaged;        /* the metadata was made anew */
+    int frozen;          /* nothing is mended: it would drop what the log has */
     struct fsck_record *record;
     uint32_t n_records, room_records;
     struct fsck_extent *extent;
@@ -90,7 +91,7 @@ struct fsck {
 
 static inline int fsck_repairs(const struct fsck *f)
 {
-    return (f->o->flags & SL_FSCK_REPAIR) != 0;
+    return (f->o->flags & SL_FSCK_REPAIR) != 0 && !f->frozen;
 }
 
 /** Reports one; `p->tag` and `p->blob` are filled in from the record if one is

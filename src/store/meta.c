@@ -272,6 +272,20 @@ static int restore(struct meta *m)
     return rc;
 }
 
+/* What was acknowledged would be lost with what follows the hole. */
+static int refuse_hole(const struct meta_log *l)
+{
+    const struct log_hole *h = &l->hole;
+
+    if (!h->synced)
+        return SL_OK;
+    log_error("%s: damaged at byte %llu, frame %llu; %llu frames were synced, "
+              "%llu whole ones follow the damage",
+              l->path, (unsigned long long)h->at, (unsigned long long)h->number,
+              (unsigned long long)h->synced, (unsigned long long)h->whole);
+    return SL_ECORRUPT;
+}
+
 /* What a process left in the log goes to LMDB. Its data is synced before. */
 static int replay(struct meta *m)
 {
@@ -280,6 +294,8 @@ static int replay(struct meta *m)
     uint64_t n;
     int rc = log_replay(&m->log, m->env.generation);
 
+    if (!rc)
+        rc = refuse_hole(&m->log);
     if (rc || !m->log.n)
         return rc;
     n = m->log.n - 1u; /* but for the one that begins it */

@@ -149,7 +149,8 @@ struct meta_config {
 
 /**
  * Creates what is absent, replays the log. SL_EVERSION, SL_ECORRUPT, SL_EACCES, SL_ENOMEM,
- * SL_EIO, SL_ENOSPC; logged. Reads all metadata once to check the structure of
+ * SL_EIO, SL_ENOSPC; logged. SL_ECORRUPT also for a log that is damaged where it
+ * was synced (meta_log.h). Reads all metadata once to check the structure of
  * the LMDB file (meta_check.h), so no file makes LMDB crash.
  */
 int meta_open(const struct meta_config *c, struct meta **out);

@@ -21,7 +21,9 @@
 #define READ_STEP (UINT32_C(256) << 10)
 #define BEGIN_BYTES 16u /* random */
 
-static const uint8_t magic[4] = {'S', 'L', 'O', 'G'};
+/* Numbers of frames have four bytes in LOG_AT_SYNCED. */
+_Static_assert(LOG_ROOM / (LOG_HEAD + LOG_SUM) < UINT32_MAX,
+               "more frames than a head can count");
 
 static void put_le(uint8_t *p, uint64_t v, unsigned bytes)
 {
@@ -136,13 +138,19 @@ int log_write(struct meta_log *l)
 
 int log_sync(struct meta_log *l)
 {
-    return fdatasync(l->fd) ? fail(l, "cannot sync", errno) : SL_OK;
+    if (fdatasync(l->fd))
+        return fail(l, "cannot sync", errno);
+    /* Frames that log_write has not brought to the file are not under it. */
+    if (l->mark == l->used)
+        l->synced = l->n;
+    return SL_OK;
 }
 
 void log_restart(struct meta_log *l, uint64_t generation)
 {
     l->used = l->mark = 0;
-    l->n = 0;
+    l->n = l->synced = 0;
+    memset(&l->hole, 0, sizeof l->hole);
     l->generation = generation;
     l->chain = generation;
 }
@@ -193,12 +201,13 @@ static uint8_t *frame(struct meta_log *l, enum log_op op, uint32_t bytes)
         return NULL;
     p = l->buf + l->used;
     memset(p, 0, LOG_HEAD);
-    memcpy(p, magic, sizeof magic);
-    put_le(p + 4, bytes, 4);
-    put_le(p + 8, l->generation, 8);
-    put_le(p + 16, l->n, 8);
-    p[24] = (uint8_t)op;
-    put_le(p + 25, l->undone, 7);
+    memcpy(p, LOG_MAGIC, 4);
+    put_le(p + LOG_AT_BYTES, bytes, 4);
+    put_le(p + LOG_AT_GENERATION, l->generation, 8);
+    put_le(p + LOG_AT_NUMBER, l->n, 8);
+    p[LOG_AT_KIND] = (uint8_t)op;
+    put_le(p + LOG_AT_UNDONE, l->undone, LOG_AT_SYNCED - LOG_AT_UNDONE);
+    put_le(p + LOG_AT_SYNCED, l->synced, LOG_HEAD - LOG_AT_SYNCED);
     l->open = l->used;
     l->used += LOG_HEAD + (size_t)bytes + LOG_SUM;
     return p + LOG_HEAD;
@@ -236,11 +245,12 @@ void log_seal(struct meta_log *l)
 /* Bytes that the frame at p says it has, 0: it is none of this log. */
 static size_t frame_bytes(const struct meta_log *l, const uint8_t *p)
 {
-    uint64_t bytes = get_le(p + 4, 4);
+    uint64_t bytes = get_le(p + LOG_AT_BYTES, 4);
 
-    if (memcmp(p, magic, sizeof magic) != 0 || bytes > LOG_PAYLOAD_MAX ||
-        get_le(p + 8, 8) != l->generation || get_le(p + 16, 8) != l->n ||
-        (p[24] == LOG_BEGIN) != (l->n == 0))
+    if (memcmp(p, LOG_MAGIC, 4) != 0 || bytes > LOG_PAYLOAD_MAX ||
+        get_le(p + LOG_AT_GENERATION, 8) != l->generation ||
+        get_le(p + LOG_AT_NUMBER, 8) != l->n ||
+        (p[LOG_AT_KIND] == LOG_BEGIN) != (l->n == 0))
         return 0;
     return LOG_HEAD + (size_t)bytes + LOG_SUM;
 }
@@ -292,7 +302,7 @@ int log_replay(struct meta_log *l, uint64_t generation)
         at += n;
     }
     l->used = l->mark = at;
-    return rc;
+    return rc ? rc : log_hole_find(l);
 }
 
 int log_look(const char *dir, uint64_t generation, struct meta_log *l)
@@ -320,9 +330,9 @@ int log_next(const struct meta_log *l, size_t *at, struct log_frame *out)
         if (*at >= l->used)
             return 0;
         p = l->buf + *at;
-        out->op = (enum log_op)p[24];
+        out->op = (enum log_op)p[LOG_AT_KIND];
         out->payload = p + LOG_HEAD;
-        out->bytes = (uint32_t)get_le(p + 4, 4);
+        out->bytes = (uint32_t)get_le(p + LOG_AT_BYTES, 4);
         *at += LOG_HEAD + (size_t)out->bytes + LOG_SUM;
     } while (out->op == LOG_BEGIN);
     return 1;

@@ -13,6 +13,11 @@
  * frame of an earlier generation, of another store, or behind one that was
  * taken back, is no frame. The file is written over from its start, never cut.
  *
+ * Each frame says how many were synced when it was made. So a log that a power
+ * cut tore, where any of the frames since the last sync may be missing, is told
+ * from one whose synced part is damaged: a later frame that is whole says so
+ * (meta_log_hole.c).
+ *
  * Usual order: log_open, log_replay, then log_frame + log_seal for each change,
  * log_write, log_sync; log_restart after each commit; log_close. Not locked.
  */
@@ -35,6 +40,15 @@
 /* Larger changes go to LMDB at once. */
 #define LOG_PAYLOAD_MAX (UINT32_C(1) << 20)
 
+/* Of the head of a frame (docs/format.md). */
+#define LOG_MAGIC "SLOG"
+#define LOG_AT_BYTES 4
+#define LOG_AT_GENERATION 8
+#define LOG_AT_NUMBER 16
+#define LOG_AT_KIND 24
+#define LOG_AT_UNDONE 25
+#define LOG_AT_SYNCED 28
+
 enum log_op {
     LOG_BEGIN,
     LOG_PUT_BLOB,
@@ -43,6 +57,13 @@ enum log_op {
     LOG_DEL_TAG,
     LOG_RENAME_BLOB, /* 2 bytes: length of the old key; that key; the record */
     LOG_CARRY_BLOB   /* meta_carry.h */
+};
+
+/* Damage in the synced part of a log: what a replay stops at is no end. */
+struct log_hole {
+    uint64_t at, number; /* of the first frame that is damaged */
+    uint64_t synced;     /* so many frames were; 0: there is no hole */
+    uint64_t whole;      /* frames behind it that are whole */
 };
 
 struct meta_log {
@@ -60,7 +81,9 @@ struct meta_log {
     /* Part of each frame, so that the same change after one that was taken back
      * is another frame, and what was behind that one fits no more. */
     uint64_t undone;
-    uint64_t size; /* of the file; no block of it is missing */
+    uint64_t synced;      /* frames that are on stable storage */
+    struct log_hole hole; /* that log_replay found */
+    uint64_t size;        /* of the file; no block of it is missing */
 };
 
 struct log_frame {
@@ -75,9 +98,14 @@ void log_close(struct meta_log *l);
 
 /**
  * Reads the frames of `generation` into memory, up to the first that is none;
- * they stay in the file. SL_EIO, SL_ENOMEM, logged.
+ * they stay in the file. SL_EIO, SL_ENOMEM, logged. 0 also when the first that is
+ * none is a hole in the synced part, which l->hole tells then: what follows was
+ * acknowledged, and nothing may be applied without the user's word.
  */
 int log_replay(struct meta_log *l, uint64_t generation);
+/** In meta_log_hole.c: looks behind the last frame for one that says that more
+ *  were synced, and fills l->hole. Reads the file once. SL_EIO, SL_ENOMEM, logged. */
+int log_hole_find(struct meta_log *l);
 /** The same, from a file that is only looked at; absent is empty. Nothing else
  *  but log_next and log_close follows. */
 int log_look(const char *dir, uint64_t generation, struct meta_log *l);
