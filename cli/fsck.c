@@ -9,7 +9,8 @@
 #include <string.h>
 
 static const char fsck_help[] =
-    "Usage: sluice fsck --data DIR [--repair [--cut]] [--json]\n"
+    "Usage: sluice fsck --data DIR [--repair [--cut] [--drop NAME]]\n"
+    "                   [--json]\n"
     "Reads and checks everything in a store that no process has open.\n\n"
     "  --data DIR   directory of the store\n"
     "  --repair     mend what keeps the store from opening: replay the log,\n"
@@ -19,6 +20,9 @@ static const char fsck_help[] =
     "  --cut        with --repair: damaged parts of blobs become zeros; no\n"
     "               blob is removed for its bytes; a log that is damaged in\n"
     "               its middle ends there, the changes behind are lost\n"
+    "  --drop NAME  with --repair: the file of target NAME is lost for good;\n"
+    "               the target leaves the list, its blobs are removed, or\n"
+    "               with --cut read zeros there; more names with commas\n"
     "  --json       one object on standard output\n"
     "  -v, --verbose\n\n"
     "Exit code: 0 clean, 1 problems were found (also when they are mended "
@@ -28,7 +32,7 @@ static const char fsck_help[] =
 enum { FSCK_CLEAN = 0, FSCK_PROBLEMS = 1, FSCK_NOT_CHECKED = 2 };
 
 struct fsck {
-    const char *dir;
+    const char *dir, *drop;
     int repair, cut, json;
     json_t *problems;
 };
@@ -95,8 +99,11 @@ static int print_text(const struct sl_fsck_report *r)
 static int run(struct fsck *f)
 {
     struct sl_fsck_report r;
-    struct sl_fsck_opts o = {
-        .size = sizeof(o), .dir = f->dir, .problem = print_problem, .user = f};
+    struct sl_fsck_opts o = {.size = sizeof(o),
+                             .dir = f->dir,
+                             .problem = print_problem,
+                             .user = f,
+                             .drop = f->drop};
     const char *why;
     int rc, printed;
     if (f->repair)
@@ -123,9 +130,10 @@ int cmd_fsck(int argc, char **argv)
         {.name = "data", .kind = OPT_TEXT, .to = &f.dir},
         {.name = "repair", .kind = OPT_FLAG, .to = &f.repair},
         {.name = "cut", .kind = OPT_FLAG, .to = &f.cut},
+        {.name = "drop", .kind = OPT_TEXT, .to = &f.drop},
         {.name = "json", .kind = OPT_FLAG, .to = &f.json},
     };
-    const struct opt_set set = {.help = fsck_help, .opts = opts, .n = 4};
+    const struct opt_set set = {.help = fsck_help, .opts = opts, .n = 5};
     int first, rc = opt_parse(&set, argc, argv, &first);
     if (rc != OPT_GO)
         return rc;
@@ -133,6 +141,8 @@ int cmd_fsck(int argc, char **argv)
         return out_usage("option '--data' is missing");
     if (f.cut && !f.repair)
         return out_usage("option '--cut' needs '--repair'");
+    if (f.drop && !f.repair)
+        return out_usage("option '--drop' needs '--repair'");
     f.problems = json_array();
     if (!f.problems) {
         out_fail("out of memory");

@@ -84,7 +84,8 @@ static HELP unsigned read_all(const char *dir, int *code)
 struct told {
     unsigned n;
     int code;
-    char tag[64], blob[64], text[128];
+    char tag[64], blob[64], text[256];
+    char first[256]; /* text of the first */
 };
 
 static struct told told;
@@ -92,7 +93,8 @@ static struct told told;
 static HELP void tell(void *user, const struct sl_fsck_problem *p)
 {
     struct told *t = user;
-    t->n++;
+    if (!t->n++)
+        snprintf(t->first, sizeof(t->first), "%s", p->text);
     t->code = p->code;
     snprintf(t->tag, sizeof(t->tag), "%s", p->tag ? p->tag : "");
     snprintf(t->blob, sizeof(t->blob), "%s", p->blob ? p->blob : "");
@@ -101,16 +103,22 @@ static HELP void tell(void *user, const struct sl_fsck_problem *p)
 
 static struct sl_fsck_report report;
 
-static HELP int fsck(const char *dir, uint32_t flags)
+static HELP int fsck_drop(const char *dir, uint32_t flags, const char *drop)
 {
     struct sl_fsck_opts o = {.size = sizeof(o),
                              .dir = dir,
                              .flags = flags,
                              .problem = tell,
-                             .user = &told};
+                             .user = &told,
+                             .drop = drop};
     memset(&told, 0, sizeof(told));
     memset(&report, 0, sizeof(report));
     return sl_fsck(&o, &report);
+}
+
+static HELP int fsck(const char *dir, uint32_t flags)
+{
+    return fsck_drop(dir, flags, NULL);
 }
 
 /* ---- damage ---- */

@@ -144,21 +144,32 @@ static void capacity_below_what_is_stored_is_the_users(void **state)
     remove_dir(dir);
 }
 
-static void put_on_target(const char *dir, const char *path)
+static void add_target(struct sl_runtime *rt, const char *name,
+                       const char *path)
 {
     const struct sl_target_opts o = {.size = sizeof(o),
-                                     .name = "other",
+                                     .name = name,
                                      .kind = "file",
                                      .path = path,
                                      .capacity = 4 * MIB,
                                      .score = 0.3f};
+    assert_int_equal(sl_target_add(rt, &o, NULL), 0);
+}
+
+static int put_there(struct sl_runtime *rt, const char *name)
+{
     struct sl_put_opts how = {.size = sizeof(how), .score = 0.3f, .persist = 2};
+    uint64_t tag = 0;
+    int rc = sl_tag(rt, "tag", &tag);
+    return rc ? rc : sl_put(rt, tag, name, 0, "bytes", 5, &how);
+}
+
+static void put_on_target(const char *dir, const char *path)
+{
     struct sl_config c = config_in(dir);
     struct sl_runtime *rt = open_store(&c);
-    uint64_t tag = 0;
-    assert_int_equal(sl_target_add(rt, &o, NULL), 0);
-    assert_int_equal(sl_tag(rt, "tag", &tag), 0);
-    assert_int_equal(sl_put(rt, tag, "there", 0, "bytes", 5, &how), 0);
+    add_target(rt, "other", path);
+    assert_int_equal(put_there(rt, "there"), 0);
     assert_int_equal(sl_close(rt), 0);
 }
 
@@ -203,6 +214,179 @@ static void targets_that_a_start_refuses_are_found(void **state)
     remove_dir(dir);
 }
 
+/* ---- a target that is lost for good ---- */
+
+static char logged[512];
+
+static void keep_line(void *user, int level, const char *line)
+{
+    (void)user;
+    if (level == 0 && !logged[0])
+        snprintf(logged, sizeof(logged), "%s", line);
+}
+
+/* The code of a get of the five bytes, which are in `got` then. */
+static int get_there(const char *dir, const char *name, char got[5])
+{
+    struct sl_config c = config_in(dir);
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag = 0;
+    assert_int_equal(sl_tag_find(rt, "tag", &tag), 0);
+    int rc = sl_get(rt, tag, name, 0, got, 5, NULL);
+    assert_int_equal(sl_close(rt), 0);
+    return rc;
+}
+
+struct lost {
+    char dir[64], file[96], away[96];
+};
+
+/* The file of target "other", which has blob "there", is not there. */
+static void lose(struct lost *l)
+{
+    make_dir(l->dir, sizeof(l->dir));
+    make_store(l->dir);
+    snprintf(l->file, sizeof(l->file), "%s.other", l->dir);
+    snprintf(l->away, sizeof(l->away), "%s.away", l->dir);
+    put_on_target(l->dir, l->file);
+    assert_int_equal(rename(l->file, l->away), 0);
+}
+
+static void expect_lost(const struct lost *l)
+{
+    struct sl_config c = config_in(l->dir);
+    struct sl_runtime *rt = NULL;
+    logged[0] = '\0';
+    sl_set_log(keep_line, NULL);
+    int rc = sl_open(&c, &rt);
+    sl_set_log(NULL, NULL);
+    assert_int_equal(rc, SL_ENOTARGET);
+    assert_non_null(strstr(logged, l->file));
+}
+
+static void target_that_is_away_is_named_and_kept(void **state)
+{
+    (void)state;
+    struct lost l;
+    char got[5];
+    lose(&l);
+    expect_lost(&l);
+    const uint32_t flags[] = {0, SL_FSCK_REPAIR, SL_FSCK_REPAIR | SL_FSCK_CUT};
+    for (unsigned i = 0; i < 6; i++) {
+        FILE *f = i == 3 ? fopen(l.file, "w") : NULL;
+        if (f) { /* another file in its place is not looked into */
+            assert_int_equal(ftruncate(fileno(f), MIB), 0);
+            fclose(f);
+        }
+        assert_int_equal(fsck(l.dir, flags[i % 3]), 1);
+        assert_int_equal(told.n, 2);
+        assert_int_equal(report.repaired, 0);
+        assert_non_null(strstr(told.first, l.file));
+        assert_string_equal(told.blob, "there");
+        assert_int_equal(told.code, SL_ENOTARGET);
+    }
+    expect_lost(&l);
+    assert_int_equal(rename(l.away, l.file), 0);
+    assert_int_equal(fsck(l.dir, 0), 0);
+    assert_int_equal(get_there(l.dir, "there", got), 0);
+    assert_memory_equal(got, "bytes", 5);
+    assert_int_equal(unlink(l.file), 0);
+    remove_dir(l.dir);
+}
+
+static void what_is_no_lost_target_is_not_dropped(void **state)
+{
+    (void)state;
+    struct lost l;
+    lose(&l);
+    sl_set_log(NULL, NULL);
+    assert_int_equal(fsck_drop(l.dir, 0, "other"), SL_EINVAL);
+    const char *const wrong[] = {"", "othe", "others", "other,", "other,more"};
+    for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_int_equal(fsck_drop(l.dir, SL_FSCK_REPAIR, wrong[i]), SL_EINVAL);
+    assert_int_equal(rename(l.away, l.file), 0);
+    assert_int_equal(fsck_drop(l.dir, SL_FSCK_REPAIR, "other"), SL_EINVAL);
+    assert_int_equal(fsck(l.dir, 0), 0);
+    assert_int_equal(unlink(l.file), 0);
+    remove_dir(l.dir);
+}
+
+static void lost_target_is_dropped_on_demand(void **state)
+{
+    (void)state;
+    for (int cut = 0; cut < 2; cut++) {
+        struct lost l;
+        char got[5];
+        int code = 0;
+        lose(&l);
+        assert_int_equal(
+            fsck_drop(l.dir, SL_FSCK_REPAIR | (cut ? SL_FSCK_CUT : 0), "other"),
+            1);
+        assert_int_equal(told.n, 2);
+        assert_int_equal(report.repaired, 2);
+        assert_string_equal(told.blob, "there");
+        assert_int_equal(told.code, SL_ENOTARGET);
+        assert_int_equal(fsck(l.dir, 0), 0);
+        assert_int_equal(get_there(l.dir, "there", got), cut ? 0 : SL_ENOENT);
+        if (cut)
+            assert_memory_equal(got, "\0\0\0\0\0", 5);
+        assert_int_equal(read_all(l.dir, &code), BLOBS);
+        assert_int_equal(unlink(l.away), 0);
+        remove_dir(l.dir);
+    }
+}
+
+/* Two targets; `there` is only in the log, which has its bytes. */
+static void log_there(const char *dir, const char *file, const char *second)
+{
+    int status = 1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct sl_config c = config_in(dir);
+        c.flush_ms = 3600000;
+        struct sl_runtime *rt = open_store(&c);
+        add_target(rt, "other", file);
+        add_target(rt, "second", second);
+        _exit(put_there(rt, "there") ? 3 : 0);
+    }
+    assert_true(waitpid(pid, &status, 0) == pid);
+    assert_int_equal(status, 0);
+}
+
+static void log_keeps_what_it_has_for_a_target_that_is_away(void **state)
+{
+    (void)state;
+    char dir[64], file[2][96], away[2][96], got[5];
+    int code = 0;
+    make_dir(dir, sizeof(dir));
+    make_store(dir);
+    for (unsigned i = 0; i < 2; i++) {
+        snprintf(file[i], sizeof(file[i]), "%s.target%u", dir, i);
+        snprintf(away[i], sizeof(away[i]), "%s.away%u", dir, i);
+    }
+    log_there(dir, file[0], file[1]);
+    assert_int_equal(fsck(dir, 0), 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(rename(file[i], away[i]), 0);
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR | SL_FSCK_CUT), 1);
+    assert_int_equal(report.repaired, 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(rename(away[i], file[i]), 0);
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_true(report.log_changes > 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(rename(file[i], away[i]), 0);
+    assert_int_equal(fsck_drop(dir, SL_FSCK_REPAIR, "second,other"), 1);
+    assert_string_equal(told.blob, "there");
+    assert_int_equal(report.repaired, 3);
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(get_there(dir, "there", got), SL_ENOENT);
+    assert_int_equal(read_all(dir, &code), BLOBS);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(unlink(away[i]), 0);
+    remove_dir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +396,10 @@ int main(void)
         cmocka_unit_test(store_without_its_metadata_is_no_empty_one),
         cmocka_unit_test(capacity_below_what_is_stored_is_the_users),
         cmocka_unit_test(targets_that_a_start_refuses_are_found),
+        cmocka_unit_test(target_that_is_away_is_named_and_kept),
+        cmocka_unit_test(what_is_no_lost_target_is_not_dropped),
+        cmocka_unit_test(lost_target_is_dropped_on_demand),
+        cmocka_unit_test(log_keeps_what_it_has_for_a_target_that_is_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -359,6 +359,12 @@ struct sl_fsck_opts {
     /* Called for each problem, on the thread of sl_fsck; may be null. */
     void (*problem)(void *user, const struct sl_fsck_problem *p);
     void *user;
+    /* With SL_FSCK_REPAIR: names of targets, commas between them, whose files
+     * are lost for good. They leave the list, and what they held of blobs is
+     * mended as other damage: the blob is removed, or with SL_FSCK_CUT reads
+     * zeros there. Null: a target that is away may come back, so nothing of it is
+     * given up. */
+    const char *drop;
 };
 
 struct sl_fsck_report {
@@ -376,7 +382,7 @@ struct sl_fsck_report {
  * extent's checksum, overlaps. Changes nothing without SL_FSCK_REPAIR, and then
  * in one transaction at the end. 0: clean; 1: problems were found; else it could
  * not be checked: SL_EBUSY a process has it open, SL_ENOTDIR, SL_EINVAL no
- * store, SL_EVERSION, SL_EACCES, SL_ENOMEM, SL_EIO, logged. *report is filled
+ * store, or a target to drop that is not listed or has its file, SL_EVERSION, SL_EACCES, SL_ENOMEM, SL_EIO, logged. *report is filled
  * with 0 and 1. Needs memory for a bit of each 4 KiB of the data file and some
  * thousand extents. Any thread.
  */

@@ -12,7 +12,8 @@ int sl_fsck(const struct sl_fsck_opts *o, struct sl_fsck_report *report)
         return SL_EINVAL;
     memcpy(&all, o, o->size);
     if (!all.dir || !*all.dir || all.flags & ~(SL_FSCK_REPAIR | SL_FSCK_CUT) ||
-        (all.flags & SL_FSCK_CUT && !(all.flags & SL_FSCK_REPAIR)))
+        ((all.flags & SL_FSCK_CUT || all.drop) &&
+         !(all.flags & SL_FSCK_REPAIR)))
         return SL_EINVAL;
     return store_fsck(&all, report);
 }

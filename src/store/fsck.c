@@ -109,7 +109,8 @@ static int verify(void *user, const struct meta_extent *e)
         return SL_ENOMEM;
     s = fsck_read_one(&f->files, e, buf);
     free(buf);
-    return s == FSCK_GOOD ? SL_OK : SL_ECHECKSUM;
+    /* Not a power cut's: the blob is told with the others of that target. */
+    return s == FSCK_GOOD || s == FSCK_NOWHERE ? SL_OK : SL_ECHECKSUM;
 }
 
 /* Damage in the synced part of the log. A repair ends the log's generation, so
@@ -134,6 +135,20 @@ static void hole_check(struct fsck *f)
     fsck_problem(f, NULL, &p);
 }
 
+/* A repair ends the log, so bytes that only the log has would be gone. */
+static void away_check(struct fsck *f)
+{
+    struct sl_fsck_problem p = {
+        .code = SL_ENOTARGET,
+        .text = "log: has bytes for a target that is not there; nothing is "
+                "mended without it"};
+
+    if (!f->files.away)
+        return;
+    f->frozen = 1;
+    fsck_problem(f, NULL, &p);
+}
+
 static int replay(struct fsck *f)
 {
     struct apply a = {.env = &f->env,
@@ -148,6 +163,7 @@ static int replay(struct fsck *f)
     if (!f->log.n && !f->log.hole.synced)
         return 0;
     rc = fsck_carried_load(f);
+    away_check(f);
     if (!rc)
         rc = meta_apply_in(&a, f->txn);
     f->r->log_dropped = a.dropped;
@@ -169,6 +185,7 @@ static int all_check(struct fsck *f)
 {
     int rc = replay(f);
 
+    fsck_files_tell_lost(f);
     if (!rc)
         rc = tags_check(f);
     return rc ? rc : fsck_blobs(f);
@@ -195,7 +212,15 @@ static int commit(struct fsck *f)
     return rc ? meta_env_fail(&f->env, "cannot repair", rc) : SL_OK;
 }
 
-static int env_check(struct fsck *f)
+/* A target leaves the list when no record names it. */
+static int mend(struct fsck *f, struct store_dir *d)
+{
+    int rc = commit(f);
+
+    return rc ? rc : fsck_files_drop(f, d);
+}
+
+static int env_check(struct fsck *f, struct store_dir *d)
 {
     int rc = mdb_txn_begin(f->env.env, NULL, 0, &f->txn);
 
@@ -203,7 +228,7 @@ static int env_check(struct fsck *f)
         return meta_env_fail(&f->env, "cannot read", rc);
     rc = ended(f, all_check(f));
     if (!rc && fsck_repairs(f) && (f->r->repaired || f->log.n))
-        return commit(f);
+        return mend(f, d);
     mdb_txn_abort(f->txn);
     return rc;
 }
@@ -278,7 +303,7 @@ static int store_check(struct fsck *f, struct store_dir *d)
         return rc;
     rc = log_look(d->path, f->env.generation, &f->log);
     if (!rc)
-        rc = env_check(f);
+        rc = env_check(f, d);
     log_close(&f->log);
     meta_env_close(&f->env);
     for (unsigned i = 0; i < f->files.n; i++)

@@ -148,7 +148,7 @@ int fsck_is_taken(struct fsck *f, const struct meta_extent *e)
 
 /* ---- bytes ---- */
 
-/* The record without the extents that have a problem. */
+/* The record without the extents that are cut. */
 static int record_cut(struct fsck *f, const struct fsck_record *r,
                       const struct sl_fsck_problem *p)
 {
@@ -163,7 +163,7 @@ static int record_cut(struct fsck *f, const struct fsck_record *r,
     b.extents = e;
     b.version += b.version < RECOVER_VERSION_MAX;
     for (uint32_t i = 0; i < r->n; i++)
-        if (!p[i].text)
+        if (!p[i].text || !p[i].repaired)
             e[b.n_extents++] = f->extent[r->first + i].e;
     key_of(r, &key);
     data.mv_size = meta_blob_bound(&b);
@@ -251,7 +251,7 @@ static int damaged_check(struct fsck *f)
 static int record_check(struct fsck *f, const struct fsck_record *r)
 {
     struct sl_fsck_problem *p = calloc(r->n + 1u, sizeof *p);
-    uint32_t bad = 0, blocks = 0;
+    uint32_t bad = 0, blocks = 0, lost = 0;
     int cut = f->o->flags & SL_FSCK_CUT, rc = 0;
     int whole = 1; /* a target that is away may come back: nothing is cut */
 
@@ -268,16 +268,22 @@ static int record_check(struct fsck *f, const struct fsck_record *r)
             continue;
         bad++;
         blocks += p[i].code == SL_ESHRUNK || p[i].code == SL_ECORRUPT;
-        whole &= p[i].code != SL_ENOTARGET;
+        if (fsck_is_lost(&f->files, x->e.target))
+            lost++;
+        else
+            whole &= p[i].code != SL_ENOTARGET;
     }
-    int mends = fsck_repairs(f) && whole && bad && (cut || blocks);
+    int mends = fsck_repairs(f) && (lost || (whole && bad && (cut || blocks)));
     for (uint32_t i = 0; i < r->n && bad && !rc; i++) {
+        const struct fsck_extent *x = &f->extent[r->first + i];
         if (!p[i].text)
             continue;
-        p[i].repaired = mends;
+        /* A cut leaves what may come back. */
+        p[i].repaired = mends && !(cut && p[i].code == SL_ENOTARGET &&
+                                   !fsck_is_lost(&f->files, x->e.target));
         fsck_problem(f, r, &p[i]);
-        if (!mends)
-            rc = damaged_add(f, r, &f->extent[r->first + i].e);
+        if (!p[i].repaired)
+            rc = damaged_add(f, r, &x->e);
     }
     if (!rc && mends)
         rc = cut ? record_cut(f, r, p) : record_remove(f, r);

@@ -55,8 +55,10 @@ static int add(void *user, const struct meta_extent *e, const uint8_t *bytes)
     struct fsck_file *x = fsck_file(files, e->target);
     int rc;
 
-    if (!x)
+    if (!x) {
+        files->away += !fsck_is_lost(files, e->target);
         return SL_OK;
+    }
     if (!recover_is_unit(e) || e->loc > x->capacity ||
         e->stored > x->capacity - e->loc)
         return SL_ECORRUPT;

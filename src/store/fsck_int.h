@@ -31,7 +31,9 @@ struct fsck_extent {
 /* A file of bytes: DIR/data, or a target that DIR/targets lists. */
 struct fsck_file {
     uint32_t number;
-    int fd; /* -1: it is not there */
+    int fd;     /* -1: it is not there */
+    int lost;   /* and does not come back: the user says so */
+    char *name; /* if it is lost */
     uint64_t bytes;
     uint64_t capacity; /* that a start gives it, UINT64_MAX: the user says */
     uint64_t *used;    /* a bit for each block */
@@ -49,6 +51,7 @@ struct fsck_carried {
 struct fsck_files {
     struct fsck_carried *carried; /* sorted by target, place and order */
     uint32_t n_carried, room_carried;
+    uint32_t away; /* extents that the log carries for files that are away */
     struct fsck_file at[FSCK_FILES]; /* the data file is the first */
     unsigned n;
 };
@@ -103,6 +106,13 @@ void fsck_problem(struct fsck *f, const struct fsck_record *r,
  *  SL_ECORRUPT (the list of targets), logged. */
 int fsck_files_open(struct fsck *f, struct store_dir *d);
 void fsck_files_close(struct fsck *f);
+/** True for a target that the user gives up. */
+int fsck_is_lost(const struct fsck_files *files, uint32_t number);
+/** Reports those that are lost, when it is known whether this repair mends. */
+void fsck_files_tell_lost(struct fsck *f);
+/** Takes those that are lost out of DIR/targets, when no record names them any
+ *  more. Codes of target_list_write, logged. */
+int fsck_files_drop(struct fsck *f, struct store_dir *d);
 /** The file of a target; null: it is not there. */
 struct fsck_file *fsck_file(struct fsck_files *files, uint32_t number);
 /** Makes `carried` from the log, and counts bad_frames. SL_ENOMEM. */
