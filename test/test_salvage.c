@@ -3,6 +3,9 @@
  * back is counted, is right, and the damaged file stays. */
 #include "fsck_help.h"
 
+#include "store/dir.h"
+#include "store/fsck_int.h"
+
 #include <sys/stat.h>
 
 #define MANY 1000u
@@ -384,6 +387,83 @@ static void random_damage_never_gives_wrong_bytes(void **state)
     free(q);
 }
 
+/* ---- files that want a reader to work for ever ---- */
+
+/* Finds what there is; the bytes that were summed are a few times the file. */
+static void expect_linear(unsigned records)
+{
+    struct store_dir *d;
+    struct fsck_pages pages = {0};
+    assert_int_equal(dir_open(dir, &d), 0);
+    assert_int_equal(fsck_pages_find(d, &pages), 0);
+    print_message("%llu bytes summed of %llu, %zu records\n",
+                  (unsigned long long)pages.read,
+                  (unsigned long long)pages.bytes, pages.blobs.n);
+    assert_true(pages.read <= 16u * pages.bytes);
+    assert_true(pages.blobs.n >= records);
+    assert_true(pages.blobs.n <= pages.bytes / META_BLOB_HEAD);
+    fsck_pages_free(&pages);
+    dir_close(d);
+}
+
+/* Heads of records of which each says that it goes on to the end of the file. */
+static void heads_without_records_end_the_search(void **state)
+{
+    (void)state;
+    size_t n, many = MIB;
+    uint8_t *p = take_file(&n), *q = calloc(1, n + many);
+    assert_non_null(q);
+    memcpy(q, p, n);
+    memset(q + PAGE, 0, PAGE); /* a head is gone: all is searched */
+    for (size_t at = n; at + 64u <= n + many; at += 16u) {
+        uint32_t extents = (uint32_t)((n + many - at - 128u) / 40u);
+        memcpy(q + at, "B\1\1\1\1\1\1\1", 8);
+        memcpy(q + at + 8, &extents, 4);
+    }
+    give_file(q, n + many);
+    expect_linear(MANY - GONE);
+    free(p);
+    free(q);
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 1);
+    assert_int_equal(fsck(dir, 0), 0);
+    expect_all(count_back());
+}
+
+/* Leaves of which each entry is the same node, with a large value. */
+static void leaves_with_one_node_many_times_end_too(void **state)
+{
+    (void)state;
+    const unsigned size = 32768, pages = 64, value = size / 2u;
+    uint8_t *p = calloc(pages, size);
+    assert_non_null(p);
+    for (uint64_t i = 2; i < pages; i++) {
+        uint8_t *page = p + i * size, *node = page + size / 2u - 8u;
+        uint16_t lower = (uint16_t)(size / 2u - 8u), where = lower;
+        memcpy(page, &i, 8);
+        page[10] = LEAF;
+        memcpy(page + 12, &lower, 2);
+        for (unsigned at = 16; at < lower; at += 2)
+            memcpy(page + at, &where, 2);
+        memcpy(node, &value, 4);
+        uint32_t extents = (value - META_BLOB_HEAD - META_SUM_BYTES - 1u) / 40u;
+        memcpy(node + 8, "B\1\1", 3); /* a name fills it to the byte */
+        node[11] =
+            (uint8_t)(value - META_BLOB_HEAD - META_SUM_BYTES - 40u * extents);
+        memcpy(node + 16, &extents, 4);
+        uint64_t sum = XXH3_64bits(node + 8, value - META_SUM_BYTES);
+        memcpy(node + value, &sum, 8);
+    }
+    uint32_t magic = 0xbeefc0de, one = 1;
+    uint64_t root = 2;
+    memcpy(p + 16, &magic, 4);
+    memcpy(p + 20, &one, 4);
+    memcpy(p + 16 + 24, &size, 4);
+    memcpy(p + 16 + 24 + 48 + 40, &root, 8);
+    give_file(p, (size_t)pages * size);
+    free(p);
+    expect_linear(pages - 3u);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -399,6 +479,8 @@ int main(void)
         CASE(log_of_a_killed_process_goes_on_top),
         CASE(lost_tag_gets_another_name),
         CASE(random_damage_never_gives_wrong_bytes),
+        CASE(heads_without_records_end_the_search),
+        CASE(leaves_with_one_node_many_times_end_too),
     };
     return cmocka_run_group_tests(tests, make_model, remove_model);
 }

@@ -152,7 +152,9 @@ struct fsck_pages {
     uint64_t tags_said, blobs_said; /* how many there were, 0: not known */
     uint64_t generation;
     int has_generation;
-    int has_log; /* the log has something new of that generation */
+    int has_log;   /* the log has something new of that generation */
+    uint64_t read; /* bytes whose sum was made: how much work it was */
+    int gave_up;   /* not all that looks like a record was summed */
 };
 
 /** Finds the records of meta/data.mdb, whatever it holds. SL_ENOMEM, SL_EIO,

@@ -23,6 +23,12 @@
  * byte of what is left: a record tells its own length and has a sum, so it is
  * known wherever it lies. In a sound leaf only its nodes count, as between them
  * are the bytes of records that were deleted.
+ *
+ * The work is linear in the length of the file whatever it holds: a page is
+ * walked once; the nodes of a leaf do not overlap, so together they are no longer
+ * than it; and what looks like a record and has another sum is summed up to
+ * SEARCH_TIMES the file, behind which no more is looked at, as damage alone does
+ * not make so much of it. `read` counts the bytes.
  */
 
 #define PAGE_HEAD 16u
@@ -37,6 +43,8 @@
 #define NO_PAGE UINT64_MAX
 #define DEPTH_MAX 32u
 #define PSIZE_MAX 32768u
+/* Of a file that damage made, torn records are a part. */
+#define SEARCH_TIMES 8u
 
 enum tree { TREE_MAIN, TREE_TAGS, TREE_BLOBS, TREE_FREE };
 /* PAGE_DAMAGED: it was walked as far as it goes, and is searched too. */
@@ -48,8 +56,9 @@ struct walk {
     uint64_t pages;
     uint32_t psize;
     uint64_t tags_root, blobs_root;
-    int trusted; /* the head is the newest */
-    int broken;  /* something of a tree is missing */
+    uint64_t budget; /* bytes that may still be summed in vain */
+    int trusted;     /* the head is the newest */
+    int broken;      /* something of a tree is missing */
 };
 
 struct bytes {
@@ -68,14 +77,22 @@ static uint64_t get(const uint8_t *p, unsigned bytes)
 
 /* ---- records ---- */
 
-static int sum_fits(const uint8_t *p, uint64_t n)
+static int sum_fits(struct walk *w, const uint8_t *p, uint64_t n)
 {
-    return get(p + n - META_SUM_BYTES, 8) ==
-           XXH3_64bits(p, (size_t)(n - META_SUM_BYTES));
+    if (n > w->budget) {
+        w->out->gave_up = 1;
+        return 0;
+    }
+    w->out->read += n;
+    if (get(p + n - META_SUM_BYTES, 8) ==
+        XXH3_64bits(p, (size_t)(n - META_SUM_BYTES)))
+        return 1;
+    w->budget -= n;
+    return 0;
 }
 
 /* Length of the blob or tag record at p, 0: there is none. */
-static uint64_t record_at(const uint8_t *p, uint64_t left)
+static uint64_t record_at(struct walk *w, const uint8_t *p, uint64_t left)
 {
     uint64_t n = 0;
 
@@ -87,7 +104,7 @@ static uint64_t record_at(const uint8_t *p, uint64_t left)
              !get(p + 12, 4))
         n = META_BLOB_HEAD + p[3] + META_EXTENT_BYTES * get(p + 8, 4) +
             META_SUM_BYTES;
-    return n && n <= left && n <= UINT32_MAX && sum_fits(p, n) ? n : 0;
+    return n && n <= left && n <= UINT32_MAX && sum_fits(w, p, n) ? n : 0;
 }
 
 enum where { IN_NO_TREE, IN_OLD_TREE, IN_LIVE_TREE };
@@ -154,6 +171,19 @@ static struct bytes value_of(struct walk *w, const uint8_t *node, uint64_t room)
     return (struct bytes){p + PAGE_HEAD, n};
 }
 
+/* Takes the node's bytes from those that the nodes of its page may have
+ * together; 0: it has more, so some overlap. */
+static int node_fits(const uint8_t *node, uint64_t *left)
+{
+    uint64_t n = NODE_HEAD + get(node + 6, 2);
+
+    n += get(node + 4, 2) & NODE_BIG ? 8u : get(node, 4);
+    if (n > *left)
+        return 0;
+    *left -= n;
+    return 1;
+}
+
 static int main_value(struct walk *w, const uint8_t *node, struct bytes v)
 {
     const char *key = (const char *)node + NODE_HEAD;
@@ -199,7 +229,7 @@ static int leaf_node(struct walk *w, enum tree t, const uint8_t *node,
         free_value(w, v);
     if (t == TREE_FREE)
         return 1;
-    if (record_at(v.p, v.n) != v.n || (v.p[0] == 'T') != (t == TREE_TAGS))
+    if (record_at(w, v.p, v.n) != v.n || (v.p[0] == 'T') != (t == TREE_TAGS))
         return 0;
     *rc = add(w->out, v.p, v.n, w->trusted ? IN_LIVE_TREE : IN_OLD_TREE);
     return 1;
@@ -209,6 +239,7 @@ static int walk(struct walk *w, enum tree t, uint64_t page, unsigned depth)
 {
     const uint8_t *p = page_at(w, page);
     uint64_t kind = p ? get(p + 10, 2) : 0, lower = p ? get(p + 12, 2) : 0;
+    uint64_t left = w->psize;
     int rc = SL_OK, sound = 1;
 
     if (page == NO_PAGE && depth == 0)
@@ -221,7 +252,8 @@ static int walk(struct walk *w, enum tree t, uint64_t page, unsigned depth)
     w->page[page] = PAGE_LIVE;
     for (uint64_t i = PAGE_HEAD; i + 1u < lower && !rc; i += 2) {
         uint64_t at = get(p + i, 2);
-        if (at < lower || at + NODE_HEAD > w->psize)
+        if (at < lower || at + NODE_HEAD > w->psize ||
+            (kind == PAGE_LEAF && !node_fits(p + at, &left)))
             sound = 0;
         else if (kind == PAGE_LEAF)
             sound &= leaf_node(w, t, p + at, w->psize - at, &rc);
@@ -288,6 +320,7 @@ static int trees(struct walk *w)
     if (!dbs) /* as LMDB would make it here */
         w->psize = (uint32_t)sysconf(_SC_PAGESIZE);
     w->pages = w->out->bytes / w->psize;
+    w->budget = SEARCH_TIMES * w->out->bytes;
     w->page = calloc(w->pages + 1u, 1);
     if (!w->page)
         return SL_ENOMEM;
@@ -308,15 +341,16 @@ static int trees(struct walk *w)
 static int stray_leaf(struct walk *w, const uint8_t *p)
 {
     uint64_t page = (uint64_t)(p - w->out->base) / w->psize;
-    uint64_t lower = get(p + 12, 2), found = 0;
+    uint64_t lower = get(p + 12, 2), found = 0, left = w->psize;
     int rc = SL_OK, sound = 1;
 
     for (uint64_t i = PAGE_HEAD; i + 1u < lower && !rc; i += 2) {
         uint64_t at = get(p + i, 2);
         struct bytes v = {NULL, 0};
-        if (at >= lower && at + NODE_HEAD <= w->psize)
+        if (at >= lower && at + NODE_HEAD <= w->psize &&
+            node_fits(p + at, &left))
             v = value_of(w, p + at, w->psize - at);
-        if (v.p && v.n && record_at(v.p, v.n) == v.n)
+        if (v.p && v.n && record_at(w, v.p, v.n) == v.n)
             rc = add(w->out, v.p, v.n, IN_NO_TREE);
         else
             sound = 0;
@@ -366,7 +400,7 @@ static int search(struct walk *w)
             at = (page + 1u) * w->psize;
             continue;
         }
-        n = record_at(o->base + at, o->bytes - at);
+        n = record_at(w, o->base + at, o->bytes - at);
         if (n)
             rc = add(o, o->base + at, n, IN_NO_TREE);
         else if (wants && o->bytes - at >= META_GENERATION_BYTES)

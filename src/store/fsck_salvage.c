@@ -147,15 +147,18 @@ static int room_for(struct salvage *s, uint32_t n)
     return SL_OK;
 }
 
-/* 1: all bytes are right, and nobody else's. */
+/* 1: all bytes are right, and nobody else's. Those that are taken are not read:
+ * the same bytes may be named by many records. */
 static int bytes_fit(struct salvage *s, const struct meta_blob *b, int *rc)
 {
-    for (uint32_t i = 0; i < b->n_extents; i++)
+    for (uint32_t i = 0; i < b->n_extents; i++) {
+        if (fsck_is_taken(s->f, &b->extents[i]))
+            return 0;
         s->extent[i].e = b->extents[i];
+    }
     *rc = fsck_read(&s->f->files, s->extent, b->n_extents);
     for (uint32_t i = 0; i < b->n_extents && !*rc; i++)
-        if (s->extent[i].state != FSCK_GOOD ||
-            fsck_is_taken(s->f, &b->extents[i]))
+        if (s->extent[i].state != FSCK_GOOD)
             return 0;
     return !*rc;
 }
@@ -354,6 +357,17 @@ static void tell_lost(struct salvage *s)
         fsck_problem(s->f, NULL, &q);
 }
 
+static void tell_gave_up(struct salvage *s)
+{
+    struct sl_fsck_problem p = {
+        .code = SL_ECORRUPT,
+        .text = "more bytes look like records than damage leaves; not all "
+                "were looked at"};
+
+    if (s->from->gave_up)
+        fsck_problem(s->f, NULL, &p);
+}
+
 int fsck_salvage(struct fsck *f, const struct store_dir *d)
 {
     struct fsck_pages pages = {0};
@@ -368,6 +382,7 @@ int fsck_salvage(struct fsck *f, const struct store_dir *d)
         f->salvaged = 1;
         tell_found(&s);
         tell_lost(&s);
+        tell_gave_up(&s);
     }
     fsck_pages_free(&pages);
     free(s.extent);
