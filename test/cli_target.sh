@@ -51,3 +51,24 @@ works "rm" "$sluice" target rm "${data[@]}" second
 [ ! -e "$tmp/second" ] || die "rm: the file is still there"
 prints 0123456789 "get what lay on it" \
     "$sluice" get "${data[@]}" t blob -
+
+works "add third" "$sluice" target add "${data[@]}" --path "$tmp/third" \
+    --capacity 4m --score 1 third
+works "put on third" "$sluice" put "${data[@]}" --score 1 --persist 2 t there \
+    "$tmp/ten"
+fails 2 "needs '--repair'" "drop without repair" \
+    "$sluice" fsck "${data[@]}" --drop third
+fails 2 "not in the list" "drop of no target" \
+    "$sluice" fsck "${data[@]}" --repair --drop second
+fails 2 "is not dropped" "drop of one that is there" \
+    "$sluice" fsck "${data[@]}" --repair --drop third
+rm "$tmp/third"
+fails 1 "$tmp/third" "the lost file is named" "$sluice" ls "${data[@]}" t
+rc=0
+"$sluice" fsck "${data[@]}" --repair --drop third >"$out" 2>"$err" || rc=$?
+[ "$rc" -eq 1 ] || die "drop: exit code $rc"
+grep -q "blob 'there'.*(mended)" "$out" || die "drop: its blob is not named"
+works "clean behind it" "$sluice" fsck "${data[@]}"
+prints 0123456789 "get of another blob" "$sluice" get "${data[@]}" t blob -
+fails 1 "no such blob" "get of what it held" \
+    "$sluice" get "${data[@]}" t there -
