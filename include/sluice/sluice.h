@@ -12,7 +12,14 @@
  * any thread, but sl_open, sl_close and the log sink. Pointers are borrowed
  * until return unless a comment says otherwise. A host call is the same
  * protocol as a kernel's: it takes a slot of the process's own channel and
- * waits for its reply, at most `timeout_ns` of the configuration.
+ * waits for its reply, at most `timeout_ns` of the configuration (sl_flush: 10
+ * minutes; calls that list or query: for each page of names; those of targets
+ * and sl_fsck have no channel and no such limit).
+ *
+ * Codes that all calls may give and that no comment repeats: SL_EINVAL (a null
+ * pointer, another `size` of a struct, a flag that does not exist), SL_ENONAME
+ * and SL_ENAMETOOLONG where there is a name, SL_ENOMEM, SL_ETIMEDOUT, SL_EDEAD
+ * (sl_close has begun). docs/errors.md has all.
  *
  * What it does not do yet: connect to a daemon; more than one process per
  * store directory (the second gets SL_EBUSY).
@@ -70,7 +77,7 @@ struct sl_config {
     uint64_t file_bytes;
     const char *file_path; /* file tier without data_dir (not persistent) */
     uint64_t null_bytes;   /* last tier that discards (benchmarks): 0 */
-    uint64_t timeout_ns;   /* longest wait of any call: 30 s */
+    uint64_t timeout_ns;   /* longest wait of a call (see above): 30 s */
     /* Operations that the log of each lane remembers (sl_events): a power of
      * two, 4096; 32 bytes each. SL_NONE: no log. */
     uint64_t events;
@@ -83,7 +90,8 @@ struct sl_config {
     uint32_t placement;      /* enum sl_placement: SL_PLACE_MAX_BW */
     uint32_t placement_seed; /* of SL_PLACE_RANDOM: 1 */
     /* A target that is fuller than the high mark is emptied to the low one, a
-     * part of its capacity each: 0.90 and 0.75. A high mark of 1: never. */
+     * part of its capacity each: 0.90 and 0.75 (the high one if that is less).
+     * A high mark of 1: never. */
     float evict_high, evict_low;
     /* Bytes a second that eviction and promotion may move: 2 GB. */
     uint64_t move_bytes_per_s;
@@ -105,9 +113,11 @@ SL_API void sl_config_init(struct sl_config *c);
 
 /**
  * Starts the runtime in this process. SL_ECONFIG (logged: which key),
- * SL_ENOTDIR, SL_EACCES, SL_EBUSY (another process has data_dir), SL_EVERSION
- * (store of another format), SL_ECORRUPT, SL_ENOSPC, SL_ENOMEM, SL_EIO. With an
- * error nothing runs and what the directory holds is unchanged.
+ * SL_ENOTDIR, SL_EACCES, SL_EBUSY (another process has data_dir), SL_EINVAL (it
+ * is not empty and no store), SL_EVERSION (store of another format),
+ * SL_ECORRUPT, SL_ENOTARGET, SL_ETARGETBUSY, SL_ESHRUNK (a file of bytes is not
+ * there, in use, cut), SL_ENOSPC, SL_ENOMEM, SL_EIO. With an error nothing runs
+ * and what the directory holds is unchanged.
  */
 SL_API int sl_open(const struct sl_config *c, struct sl_runtime **out);
 
@@ -148,16 +158,17 @@ enum sl_path {
     SL_PATH_GPU = 2 /* before they crossed the link */
 };
 
-/** Id of the tag `name` (1 to 255 bytes, NUL-terminated), created if absent. */
+/** Id of the tag `name` (1 to 255 bytes, NUL-terminated), created if absent.
+ *  SL_EAGAIN: a tag of this name is being deleted; SL_EIO, SL_ENOSPC. */
 SL_API int sl_tag(struct sl_runtime *rt, const char *name, uint64_t *tag);
 /** As sl_tag, but SL_ENOTAG when absent. */
 SL_API int sl_tag_find(struct sl_runtime *rt, const char *name, uint64_t *tag);
 
 /**
  * Gives a tag another name; its id and its blobs stay, and the old name is free
- * for another tag. SL_EEXIST: another tag has the new name. SL_EAGAIN: it, or
- * the tag, is being renamed by somebody else. With data_dir the name is
- * recorded before the answer.
+ * for another tag. SL_ENOTAG. SL_EEXIST: another tag has the new name.
+ * SL_EAGAIN: it, or the tag, is being renamed by somebody else. With data_dir
+ * the name is recorded before the answer.
  */
 SL_API int sl_tag_rename(struct sl_runtime *rt, uint64_t tag,
                          const char *newname);
@@ -168,7 +179,7 @@ SL_API int sl_tag_rename(struct sl_runtime *rt, uint64_t tag,
  * SL_EOVERFLOW (it ends above SL_BLOB_MAX), SL_EFBIG (size > SL_IO_MAX),
  * SL_ENOSPC (nothing changed),
  * SL_ESCORE, SL_EPERSIST, SL_ENODATADIR (a level without a directory), SL_ECODEC,
- * SL_ENOCODEC, SL_ETIMEDOUT, SL_EDEAD.
+ * SL_ENOCODEC, SL_EIO (nothing changed), SL_ETIMEDOUT, SL_EDEAD.
  *
  * The bytes travel through the arena, all at once: a put needs `size` bytes of
  * it, in whole MiB above 1 MiB, that neither blobs of the pinned tier nor other
@@ -193,17 +204,20 @@ SL_API int sl_put(struct sl_runtime *rt, uint64_t tag, const char *name,
  * large get needs little of the arena. `*exists`, if not null, is the blob's
  * size when the code is 0 or SL_EPASTEND, else it is left alone. With
  * SL_EPASTEND nothing was written to `data`; with other codes part of it may
- * have been. SL_ENOENT, SL_ENOTAG, SL_ECHECKSUM, SL_EIO, SL_EFBIG (size >
+ * have been. SL_ENOENT, SL_ENOTAG, SL_ECHECKSUM, SL_ESHRUNK, SL_EIO,
+ * SL_ENOCODEC (this build cannot decode it), SL_EOVERFLOW, SL_EFBIG (size >
  * SL_IO_MAX, or more than 32767 extents within 64 KiB), SL_EBUSY (the blob was
- * changed between two windows 16 times), SL_ENOMEM (no chunk of the arena came
- * free for 1 s, or for 5 s while other calls were under way), SL_ETIMEDOUT,
- * SL_EDEAD.
+ * changed between two windows more than 16 times), SL_ENOMEM (no chunk of the
+ * arena came free for 1 s, or for 5 s while other calls were under way),
+ * SL_ETIMEDOUT, SL_EDEAD.
  *
  * `data` may be memory of a device that is open, as of sl_put; no stream of the
- * caller's uses it meanwhile, and after the call all may.
+ * caller's uses it meanwhile, and after the call all may. SL_ENODEV, SL_EINVAL,
+ * SL_EDEVICE as there.
  */
 SL_API int sl_get(struct sl_runtime *rt, uint64_t tag, const char *name,
                   uint64_t offset, void *data, uint64_t size, uint64_t *exists);
+/** Both: SL_ENOENT, SL_ENOTAG. */
 SL_API int sl_size(struct sl_runtime *rt, uint64_t tag, const char *name,
                    uint64_t *size);
 SL_API int sl_stat(struct sl_runtime *rt, uint64_t tag, const char *name,
@@ -225,25 +239,30 @@ SL_API int sl_rename(struct sl_runtime *rt, uint64_t tag, const char *name,
  * for while readers and writers go on; returns when they are there, or where
  * there is room nearest to that; what a flush or a durable put takes elsewhere
  * meanwhile may stay there. A change below 0.05 changes nothing, the score
- * stays what it was; -1 (automatic) moves nothing. SL_ESCORE, SL_ENOENT, SL_ENOTAG, SL_EIO, SL_ECHECKSUM,
+ * stays what it was; -1 (automatic) moves nothing. SL_ESCORE, SL_ENOENT,
+ * SL_ENOTAG, SL_EIO, SL_ECHECKSUM, SL_ENOSPC (the score cannot be recorded),
  * SL_ENOMEM, SL_ETIMEDOUT (the move goes on), SL_EDEAD.
  */
 SL_API int sl_score(struct sl_runtime *rt, uint64_t tag, const char *name,
                     float score);
-/** SL_ENOENT when absent. */
+/** SL_ENOENT when absent, SL_ENOTAG. SL_EIO, SL_ENOSPC: it is still there. */
 SL_API int sl_del(struct sl_runtime *rt, uint64_t tag, const char *name);
-/** Bytes and number of blobs of a tag, exact. */
+/** Bytes and number of blobs of a tag, exact; either may be null. SL_ENOTAG. */
 SL_API int sl_tag_size(struct sl_runtime *rt, uint64_t tag, uint64_t *bytes,
                        uint64_t *blobs);
-/** What is known of a tag; times are of its blobs. */
+/** What is known of a tag. */
 struct sl_tag_stat {
     uint64_t id;
     uint64_t bytes, blobs; /* exact */
     uint32_t len;
     char name[SL_NAME_MAX + 1u]; /* NUL-terminated */
 };
+/** SL_ENOTAG. */
 SL_API int sl_tag_stat(struct sl_runtime *rt, uint64_t tag,
                        struct sl_tag_stat *out);
+/** Deletes a tag with all its blobs; with data_dir that survives a power cut.
+ *  SL_ENOTAG; SL_EAGAIN: it is being renamed; SL_EIO, SL_ENOSPC: all is there
+ *  as before. */
 SL_API int sl_tag_del(struct sl_runtime *rt, uint64_t tag);
 
 /** One call for each name, in no order; a non-zero return ends the listing and
@@ -251,7 +270,7 @@ SL_API int sl_tag_del(struct sl_runtime *rt, uint64_t tag);
 typedef int (*sl_list_fn)(void *user, const char *name, uint32_t len,
                           uint64_t size);
 /** Blobs that exist from before to after the call are listed exactly once or,
- * when deletes run beside it, at least once. */
+ * when deletes run beside it, at least once. SL_ENOTAG. */
 SL_API int sl_list(struct sl_runtime *rt, uint64_t tag, sl_list_fn fn,
                    void *user);
 SL_API int sl_list_tags(struct sl_runtime *rt, sl_list_fn fn, void *user);
@@ -267,9 +286,10 @@ struct sl_entry {
     uint32_t len;
     char name[SL_NAME_MAX + 1u]; /* NUL-terminated */
 };
-/** The next names of a listing, up to n, and moves the cursor on: how many,
- *  fewer than n only at the end, or a negative code; the cursor stays then. As
- *  sl_list, in pieces; a cursor of a tag that was deleted gives SL_ENOTAG. */
+/** The next names of a listing, up to n (1 or more), and moves the cursor on:
+ *  how many, fewer than n only at the end, or a negative code; the cursor stays
+ *  then. As sl_list, in pieces; a cursor of a tag that was deleted gives
+ *  SL_ENOTAG. */
 SL_API int sl_list_next(struct sl_runtime *rt, uint64_t tag,
                         struct sl_cursor *c, struct sl_entry *out, size_t n);
 SL_API int sl_list_tags_next(struct sl_runtime *rt, struct sl_cursor *c,
@@ -325,7 +345,8 @@ SL_API int sl_events(struct sl_runtime *rt, struct sl_event_cursor *c,
                      struct sl_event *out, size_t n, uint64_t *lost);
 
 /** Moves volatile bytes to the persistent tier and brings all that was
- *  acknowledged before to stable storage. */
+ *  acknowledged before to stable storage. Without data_dir it does nothing.
+ *  SL_ENOSPC: some do not fit, the others are there; SL_EIO. */
 SL_API int sl_flush(struct sl_runtime *rt);
 
 /* ---- checking a store that nobody has open ---- */
@@ -370,8 +391,9 @@ struct sl_fsck_opts {
 struct sl_fsck_report {
     uint64_t tags, blobs, extents;
     uint64_t bytes;       /* of blobs that are in extents */
-    uint64_t stored;      /* that they take of the data file */
-    uint64_t file, free;  /* bytes of the data file, and of it not in use */
+    uint64_t stored;      /* that they take of the files */
+    uint64_t file, free;  /* bytes of the data file and of the targets' files,
+                             and of them not in use */
     uint64_t log_changes; /* in the log, and not dropped */
     uint64_t log_dropped; /* their bytes did not reach the disk: a power cut */
     uint64_t problems, repaired;
@@ -382,9 +404,10 @@ struct sl_fsck_report {
  * extent's checksum, overlaps. Changes nothing without SL_FSCK_REPAIR, and then
  * in one transaction at the end. 0: clean; 1: problems were found; else it could
  * not be checked: SL_EBUSY a process has it open, SL_ENOTDIR, SL_EINVAL no
- * store, or a target to drop that is not listed or has its file, SL_EVERSION, SL_EACCES, SL_ENOMEM, SL_EIO, logged. *report is filled
- * with 0 and 1. Needs memory for a bit of each 4 KiB of the data file and some
- * thousand extents. Any thread.
+ * store, or a target to drop that is not listed or has its file, SL_ECORRUPT
+ * (`format` is no such line), SL_EVERSION, SL_EACCES, SL_ENOSPC, SL_ENOMEM,
+ * SL_EIO, logged. *report is filled with 0 and 1. Needs memory for a bit of each
+ * 4 KiB of the files and some thousand extents. Any thread.
  */
 SL_API int sl_fsck(const struct sl_fsck_opts *o, struct sl_fsck_report *report);
 
@@ -397,6 +420,8 @@ struct sl_op;
 SL_API int sl_put_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
                         uint64_t offset, const void *data, uint64_t size,
                         const struct sl_put_opts *opts, struct sl_op **out);
+/** As sl_get, but a blob that changes again and again is no SL_EBUSY: the get
+ *  goes on until the caller gives up. */
 SL_API int sl_get_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
                         uint64_t offset, void *data, uint64_t size,
                         struct sl_op **out);
@@ -462,7 +487,7 @@ struct sl_device;
 /**
  * Opens "host", "cuda:N" or "auto" (first CUDA device, else host) and gives it
  * a channel. Page-locks the arena for it. SL_ENODEV (logged: why), SL_EINVAL
- * unknown name, SL_ENOMEM.
+ * unknown name, SL_EDEVICE (the driver failed), SL_ENOMEM.
  */
 SL_API int sl_device_open(struct sl_runtime *rt, const char *name,
                           struct sl_device **out);
@@ -521,7 +546,9 @@ struct sl_target_opts {
  * data_dir a file target is recorded and opened again by the next sl_open.
  * SL_EINVAL (name, kind, capacity, path), SL_ESCORE, SL_EEXIST (the name, or the
  * file has content), SL_ETARGETBUSY (another runtime has the file), SL_ENOSPC
- * (32 targets), SL_ENODEV, SL_EACCES, SL_ENOMEM, SL_EIO; logged.
+ * (32 targets, or the disk is full), SL_EBUSY (another call adds, rates or
+ * removes one, or a commit waits for a slow target), SL_ENODEV, SL_EACCES,
+ * SL_ENOMEM, SL_EIO; logged, but for the first SL_EBUSY.
  */
 SL_API int sl_target_add(struct sl_runtime *rt,
                          const struct sl_target_opts *opts, uint32_t *id);
@@ -529,10 +556,12 @@ SL_API int sl_target_add(struct sl_runtime *rt,
  * Moves what the target holds to others while readers and writers go on, then
  * closes it. SL_ENOTARGET, SL_EINVAL (the pinned tier, the file of data_dir),
  * SL_ENOSPC: it does not fit elsewhere, the target is in use again and nothing
- * is lost; SL_EBUSY: another call removes or adds one; SL_EDEAD, SL_EIO.
+ * is lost; SL_EBUSY: another call removes, rates or adds one, or a read of it
+ * has not ended for a minute; SL_EDEAD, SL_EIO.
  */
 SL_API int sl_target_remove(struct sl_runtime *rt, const char *name);
-/** For what is put from now on. SL_ENOTARGET, SL_ESCORE; -1 measures again. */
+/** For what is put from now on. SL_ENOTARGET, SL_ESCORE, SL_EBUSY as of
+ *  sl_target_add, SL_EIO; -1 measures again (SL_EINVAL for the pinned tier). */
 SL_API int sl_target_set_score(struct sl_runtime *rt, const char *name,
                                float score);
 

@@ -364,7 +364,7 @@ struct sl_stat {
     uint8_t n_tiers; /* used entries of tier[] */
     uint8_t reserved[5];
     struct {
-        char kind[8];   /* "pinned", "ram", "file", "null" */
+        char kind[8];   /* "pinned", "ram", "hbm", "file", "null" */
         uint64_t bytes; /* of the blob in this tier */
     } tier[4];
 };
