@@ -144,6 +144,38 @@ static void capacity_below_what_is_stored_is_the_users(void **state)
     remove_dir(dir);
 }
 
+/* All coded bytes are there, but not the rest of their block. */
+static void file_cut_behind_coded_bytes_is_found(void **state)
+{
+    (void)state;
+    char dir[64], data[80];
+    struct sl_runtime *rt;
+    struct sl_stat st = {0};
+    uint64_t tag = 0;
+    make_dir(dir, sizeof(dir));
+    struct sl_config c = config_in(dir);
+    rt = open_store(&c);
+    assert_int_equal(sl_tag(rt, "tag", &tag), 0);
+    put_coded(rt, tag);
+    assert_int_equal(sl_stat(rt, tag, "coded", &st), 0);
+    assert_int_equal(sl_close(rt), 0);
+    if (!st.codec) {
+        remove_dir(dir);
+        skip();
+    }
+    snprintf(data, sizeof(data), "%s/data", dir);
+    assert_int_equal(truncate(data, (off_t)st.stored), 0);
+    assert_int_equal(sl_open(&c, &rt), SL_ESHRUNK);
+    assert_int_equal(fsck(dir, 0), 1);
+    assert_int_equal(told.code, SL_ESHRUNK);
+    assert_string_equal(told.blob, "coded");
+    assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 1);
+    assert_int_equal(fsck(dir, 0), 0);
+    rt = open_store(&c);
+    assert_int_equal(sl_close(rt), 0);
+    remove_dir(dir);
+}
+
 static void add_target(struct sl_runtime *rt, const char *name,
                        const char *path)
 {
@@ -395,6 +427,7 @@ int main(void)
         cmocka_unit_test(two_damaged_blobs_in_one_space_are_told_apart),
         cmocka_unit_test(store_without_its_metadata_is_no_empty_one),
         cmocka_unit_test(capacity_below_what_is_stored_is_the_users),
+        cmocka_unit_test(file_cut_behind_coded_bytes_is_found),
         cmocka_unit_test(targets_that_a_start_refuses_are_found),
         cmocka_unit_test(target_that_is_away_is_named_and_kept),
         cmocka_unit_test(what_is_no_lost_target_is_not_dropped),

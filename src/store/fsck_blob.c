@@ -2,7 +2,6 @@
 #include "base/log.h"
 #include "store/fsck_int.h"
 #include "store/shard.h"
-#include "tier/tier.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -120,7 +119,7 @@ static int record_add(struct fsck *f, const MDB_val *key, const MDB_val *data)
 int fsck_claim(struct fsck *f, const struct meta_extent *e)
 {
     uint64_t from = e->loc / TIER_BLOCK;
-    uint64_t n = ((uint64_t)e->stored + TIER_BLOCK - 1u) / TIER_BLOCK;
+    uint64_t n = fsck_space(e) / TIER_BLOCK;
     struct fsck_file *file = fsck_file(&f->files, e->target);
 
     if (!file || from > file->blocks || n > file->blocks - from)
@@ -137,7 +136,7 @@ int fsck_claim(struct fsck *f, const struct meta_extent *e)
 int fsck_is_taken(struct fsck *f, const struct meta_extent *e)
 {
     uint64_t from = e->loc / TIER_BLOCK;
-    uint64_t n = ((uint64_t)e->stored + TIER_BLOCK - 1u) / TIER_BLOCK;
+    uint64_t n = fsck_space(e) / TIER_BLOCK;
     const struct fsck_file *file = fsck_file(&f->files, e->target);
 
     for (uint64_t i = from; file && i < from + n && i < file->blocks; i++)

@@ -60,7 +60,7 @@ static int add(void *user, const struct meta_extent *e, const uint8_t *bytes)
         return SL_OK;
     }
     if (!recover_is_unit(e) || e->loc > x->capacity ||
-        e->stored > x->capacity - e->loc)
+        fsck_space(e) > x->capacity - e->loc)
         return SL_ECORRUPT;
     if (files->n_carried == files->room_carried) {
         uint32_t n = files->room_carried ? 2u * files->room_carried : 256u;
@@ -70,8 +70,7 @@ static int add(void *user, const struct meta_extent *e, const uint8_t *bytes)
         files->carried = p;
         files->room_carried = n;
     }
-    rc = reach(x, (e->loc + e->stored + TIER_BLOCK - 1u) / TIER_BLOCK *
-                      TIER_BLOCK);
+    rc = reach(x, e->loc + fsck_space(e));
     if (rc)
         return rc;
     files->carried[files->n_carried] =

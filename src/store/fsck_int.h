@@ -6,6 +6,7 @@
 
 #include "store/fsck.h"
 #include "store/meta_apply.h"
+#include "tier/tier.h"
 
 struct store_dir;
 
@@ -124,6 +125,13 @@ const struct fsck_carried *fsck_carried(const struct fsck_files *files,
                                         const struct meta_extent *e);
 /** Reads and compares extents [0, n); several threads. SL_ENOMEM. */
 int fsck_read(struct fsck_files *files, struct fsck_extent *e, uint32_t n);
+/** What an extent takes of its file: whole blocks, of coded bytes too, as a
+ *  start reserves them and a read asks for them. */
+static inline uint64_t fsck_space(const struct meta_extent *e)
+{
+    return ((uint64_t)e->stored + TIER_BLOCK - 1u) / TIER_BLOCK * TIER_BLOCK;
+}
+
 /** One extent; `buf` has room for e->stored. */
 enum fsck_state fsck_read_one(struct fsck_files *files,
                               const struct meta_extent *e, uint8_t *buf);

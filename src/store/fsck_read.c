@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/fsck_int.h"
 #include "store/meta_carry.h"
-#include "tier/tier.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -34,10 +33,11 @@ enum fsck_state fsck_read_one(struct fsck_files *files,
 {
     const struct fsck_file *file = fsck_file(files, e->target);
     size_t want = e->codec ? e->stored : e->bytes, got = 0;
+    uint64_t space = fsck_space(e);
 
     const struct fsck_carried *c = file ? fsck_carried(files, e) : NULL;
     if (file &&
-        (e->loc > file->capacity || e->stored > file->capacity - e->loc))
+        (e->loc > file->capacity || space > file->capacity - e->loc))
         return FSCK_OUTSIDE;
     if (c)
         return carry_bytes(&c->e) == want &&
@@ -46,7 +46,7 @@ enum fsck_state fsck_read_one(struct fsck_files *files,
                    : FSCK_BAD;
     if (!file)
         return e->target ? FSCK_NOWHERE : FSCK_SHORT;
-    if (e->loc > file->bytes || e->stored > file->bytes - e->loc)
+    if (e->loc > file->bytes || space > file->bytes - e->loc)
         return FSCK_SHORT;
     while (got < want) {
         ssize_t n =
