@@ -419,6 +419,91 @@ static void log_keeps_what_it_has_for_a_target_that_is_away(void **state)
     remove_dir(dir);
 }
 
+/* A process that was killed: blobs on a target, and a large one on the data
+ * file, in the log alone. */
+static void make_logged_on_target(const char *dir, const char *path)
+{
+    int status = 1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        const struct sl_target_opts o = {.size = sizeof(o),
+                                         .name = "other",
+                                         .kind = "file",
+                                         .path = path,
+                                         .capacity = 4 * MIB,
+                                         .score = 0.3f};
+        struct sl_put_opts how = {
+            .size = sizeof(how), .score = 0.3f, .persist = 2};
+        struct sl_config c = config_in(dir);
+        struct sl_runtime *rt;
+        uint64_t tag = 0;
+        c.flush_ms = 3600000;
+        rt = open_store(&c);
+        if (path && sl_target_add(rt, &o, NULL))
+            _exit(3);
+        if (sl_tag(rt, "tag", &tag))
+            _exit(3);
+        put_large(rt, tag);
+        if (path && sl_put(rt, tag, "there", 0, "bytes", 5, &how))
+            _exit(3);
+        _exit(0);
+    }
+    assert_true(waitpid(pid, &status, 0) == pid);
+    assert_int_equal(status, 0);
+}
+
+static void expect_blob(const char *dir, const char *name, uint64_t size)
+{
+    struct sl_config c = config_in(dir);
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag = 0, is = 0;
+    assert_int_equal(sl_tag_find(rt, "tag", &tag), 0);
+    assert_int_equal(sl_size(rt, tag, name, &is), 0);
+    assert_int_equal(is, size);
+    assert_int_equal(sl_close(rt), 0);
+}
+
+/* What was acknowledged waits for a target that is away. */
+static void log_is_kept_for_a_target_that_is_away(void **state)
+{
+    (void)state;
+    char dir[64], file[96], away[96], list[96];
+    make_dir(dir, sizeof(dir));
+    snprintf(file, sizeof(file), "%s.other", dir);
+    snprintf(away, sizeof(away), "%s.away", dir);
+    snprintf(list, sizeof(list), "%s/targets", dir);
+    make_logged_on_target(dir, file);
+    const char *const gone[] = {file, list};
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(rename(gone[i], away), 0);
+        expect_target(dir, SL_ENOTARGET);
+        assert_int_equal(told.code, SL_ENOTARGET);
+        assert_string_equal(told.blob, "there");
+        assert_int_equal(fsck(dir, SL_FSCK_REPAIR), 1);
+        assert_int_equal(report.repaired, 0);
+        assert_int_equal(report.log_dropped, 0);
+        assert_int_equal(rename(away, gone[i]), 0);
+    }
+    assert_int_equal(fsck(dir, 0), 0);
+    expect_blob(dir, "there", 5);
+    assert_int_equal(unlink(file), 0);
+    remove_dir(dir);
+}
+
+static void log_is_kept_when_the_capacity_shrank(void **state)
+{
+    (void)state;
+    char dir[64];
+    struct sl_runtime *rt = NULL;
+    make_dir(dir, sizeof(dir));
+    make_logged_on_target(dir, NULL);
+    struct sl_config c = config_in(dir);
+    c.file_bytes = 2 * 65536;
+    assert_int_equal(sl_open(&c, &rt), SL_ECONFIG);
+    expect_blob(dir, "large", LARGE);
+    remove_dir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -433,6 +518,8 @@ int main(void)
         cmocka_unit_test(what_is_no_lost_target_is_not_dropped),
         cmocka_unit_test(lost_target_is_dropped_on_demand),
         cmocka_unit_test(log_keeps_what_it_has_for_a_target_that_is_away),
+        cmocka_unit_test(log_is_kept_for_a_target_that_is_away),
+        cmocka_unit_test(log_is_kept_when_the_capacity_shrank),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

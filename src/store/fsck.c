@@ -109,8 +109,9 @@ static int verify(void *user, const struct meta_extent *e)
         return SL_ENOMEM;
     s = fsck_read_one(&f->files, e, buf);
     free(buf);
-    /* Not a power cut's: the blob is told with the others of that target. */
-    return s == FSCK_GOOD || s == FSCK_NOWHERE ? SL_OK : SL_ECHECKSUM;
+    /* As at a start: what else is wrong is no power cut's, and is told of the
+     * blob. */
+    return s == FSCK_BAD || s == FSCK_SHORT ? SL_ECHECKSUM : SL_OK;
 }
 
 /* Damage in the synced part of the log. A repair ends the log's generation, so

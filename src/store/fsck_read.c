@@ -36,8 +36,7 @@ enum fsck_state fsck_read_one(struct fsck_files *files,
     uint64_t space = fsck_space(e);
 
     const struct fsck_carried *c = file ? fsck_carried(files, e) : NULL;
-    if (file &&
-        (e->loc > file->capacity || space > file->capacity - e->loc))
+    if (file && (e->loc > file->capacity || space > file->capacity - e->loc))
         return FSCK_OUTSIDE;
     if (c)
         return carry_bytes(&c->e) == want &&

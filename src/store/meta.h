@@ -139,7 +139,8 @@ struct meta_config {
     void (*settled)(void *user);
     /** At a replay, before meta_open returns: the bytes of this extent are what
      *  its sum says. SL_ECHECKSUM: the change that names it is dropped, the
-     *  version before stays. Null: all are taken. */
+     *  version before stays. Another code ends the replay. Null: all are
+     *  taken. */
     int (*verify)(void *user, const struct meta_extent *e);
     void *user;
     uint32_t delay_ms; /* LMDB gets a change after this at most, 0: 1000 */

@@ -341,6 +341,12 @@ static int mend(struct apply *a, struct part *p, int *rc)
     return 1;
 }
 
+/* A code of `verify`, which was logged; LMDB's own are far below. */
+static int is_verdict(int rc)
+{
+    return rc < 0 && rc >= -SL_STATUS_MAX;
+}
+
 /* LMDB gives its environment up when it cannot write a head. Whether that head
  * is there then, only a look at the file tells. True: it is. */
 static int revive(struct apply *a)
@@ -370,6 +376,8 @@ int meta_apply(struct apply *a)
         else if (!mend(a, &done, &rc))
             break;
     }
+    if (is_verdict(rc))
+        return rc;
     if (rc) {
         rc = meta_env_fail(a->env, "commit", rc);
         if (a->replay && rc == SL_ECORRUPT)

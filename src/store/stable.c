@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/log.h"
 #include "store/dir.h"
 #include "store/meta_carry.h"
 #include "store/shard.h"
@@ -22,6 +23,9 @@ static int sync_data(void *user)
     return targets_sync(user);
 }
 
+/* Bytes that never came, or whose length was not stored, are what a power cut
+ * leaves, and drop the change. All else is no reason to lose it: a target that
+ * is away, a capacity that was made smaller, a disk that fails. */
 static int verify(void *user, const struct meta_extent *e)
 {
     struct store *s = user;
@@ -30,15 +34,22 @@ static int verify(void *user, const struct meta_extent *e)
         ((uint64_t)e->stored + TIER_BLOCK - 1u) / TIER_BLOCK * TIER_BLOCK;
     uint32_t summed = e->codec ? e->stored : e->bytes;
     int t = target_of_number(s, e->target);
-    if (t < 0 || take > VERIFY_MAX)
+    if (t < 0) {
+        log_error("store: the log names bytes on target number %u, which is "
+                  "not in the list of targets",
+                  e->target);
+        return SL_ENOTARGET;
+    }
+    if (take > VERIFY_MAX)
         return SL_ECHECKSUM;
     io.buf = aligned_alloc(TIER_BLOCK, take);
     if (!io.buf)
         return SL_ENOMEM;
     io.bytes = (uint32_t)take;
     int rc = target_run(s->target[t].sync, s->target[t].tier->ops->read, &io);
-    /* Behind the end of the file, too: its length was not stored. */
-    if (rc || XXH3_64bits(io.buf, summed) != e->sum)
+    if (rc == SL_EINVAL)
+        rc = recover_outside(&s->target[t]);
+    else if (rc == SL_ESHRUNK || (!rc && XXH3_64bits(io.buf, summed) != e->sum))
         rc = SL_ECHECKSUM;
     free(io.buf);
     return rc;
