@@ -4,9 +4,12 @@
 #include "out.h"
 #include "sluice/sluice.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -43,9 +46,24 @@ static int help(void)
     return out_done();
 }
 
+/* A closed standard descriptor would go to the next file that is opened, and
+ * what is printed into the store. One that is open the other way round fails
+ * each read or write as a closed one does. */
+static int hold_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return OUT_FAILED;
+    return OUT_OK;
+}
+
 int main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : NULL;
+    /* Nothing is said: there may be nowhere to say it. */
+    if (hold_descriptors())
+        return OUT_FAILED;
     /* A closed pipe is an error of a write, with a line and a code. */
     signal(SIGPIPE, SIG_IGN);
     if (!word)
