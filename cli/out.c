@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define TEXT_MAX 4096u /* of an error line, cut off beyond */
+
 static const char *command;
 
 /* The log sink runs on any thread of the library. */
@@ -19,7 +21,7 @@ static struct {
     int verbose;
     int holding;
     int held;
-    char line[512];
+    char line[2048];
 } sink = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void out_command(const char *name)
@@ -27,15 +29,34 @@ void out_command(const char *name)
     command = name;
 }
 
+/* One write of one line, whatever a name holds: control characters as \xNN, so
+ * that they neither break the line nor reach the terminal. */
+static void put_line(const char *who, const char *text, const char *tail)
+{
+    static const char hex[] = "0123456789abcdef";
+    char line[4 * TEXT_MAX + 1], *to = line;
+    for (size_t i = 0; text[i] && i < TEXT_MAX; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c >= 0x20 && c != 0x7f) {
+            *to++ = text[i];
+            continue;
+        }
+        *to++ = '\\';
+        *to++ = 'x';
+        *to++ = hex[c >> 4];
+        *to++ = hex[c & 15];
+    }
+    *to = 0;
+    fprintf(stderr, "sluice: %s%s%s%s\n", who ? who : "", who ? ": " : "", line,
+            tail);
+}
+
 __attribute__((format(printf, 2, 0))) static void
 say(const char *tail, const char *fmt, va_list ap)
 {
-    char text[1024];
+    char text[TEXT_MAX];
     vsnprintf(text, sizeof(text), fmt, ap);
-    if (command)
-        fprintf(stderr, "sluice: %s: %s%s\n", command, text, tail);
-    else
-        fprintf(stderr, "sluice: %s%s\n", text, tail);
+    put_line(command, text, tail);
 }
 
 int out_fail(const char *fmt, ...)
@@ -68,7 +89,7 @@ void out_warn(const char *fmt, ...)
 
 static void log_show(const char *line)
 {
-    fprintf(stderr, "sluice: %s\n", line);
+    put_line(NULL, line, "");
 }
 
 static void on_log(void *user, int level, const char *line)

@@ -84,7 +84,7 @@ int session_find(struct session *s)
 /* The code's text, and the cause that the library logged, if it did. */
 static const char *reason(int code)
 {
-    static char text[700];
+    static char text[2200]; /* a line of the log, and a code's text */
     const char *what = sl_strerror(code);
     const char *cause = out_log_take(code);
     out_log_hold();

@@ -49,3 +49,24 @@ closed 0 '<&- >&- 2>&-' "put with all closed" \
 closed 0 '<&- >&- 2>&-' "get with all closed" \
     "$sluice" get "${data[@]}" t b "$tmp/x"
 cmp -s "$tmp/x" "$tmp/ten" || die "get with all closed: other bytes"
+
+# ---- names: an error is one line, and none of it steers the terminal ----
+
+name=$'two\nlines \e[31m\x7f'
+fails 1 "blob 'two\\x0alines \\x1b[31m\\x7f' of tag 't': no such blob" \
+    "get of a name with control characters" \
+    "$sluice" get "${data[@]}" t "$name" "$tmp/x"
+fails 2 "'--\\x0a'" "an option with a line end" "$sluice" ls $'--\n'
+fails 1 "blob 'zeta ü' of" "get of a name in UTF-8" \
+    "$sluice" get "${data[@]}" t 'zeta ü' "$tmp/x"
+
+# A damaged byte: the cause is the end of the line, behind two long names.
+long=$(printf 'n%.0s' {1..255})
+printf 'bytes-to-find %04986d' 0 >"$tmp/z"
+works "put of a long name" "$sluice" put "${data[@]}" "$long" "$long" "$tmp/z"
+at=$(grep -abo bytes-to-find "$store/data" | cut -d: -f1)
+printf y | dd of="$store/data" bs=1 seek="$at" conv=notrunc status=none
+fails 1 "the 5000 bytes at 0 are damaged" "a damaged blob of a long name" \
+    "$sluice" get "${data[@]}" "$long" "$long" "$tmp/y"
+[ ! -e "$tmp/y" ] || die "a damaged blob: there is an output"
+works "rm of it" "$sluice" rm "${data[@]}" "$long"

@@ -15,7 +15,7 @@ void log_sink(sl_log_fn fn, void *user)
 
 void log_line(enum sl_log_level level, const char *fmt, ...)
 {
-    char line[512];
+    char line[2048]; /* two names of 255 bytes, a path, and the cause */
     va_list ap;
     if (!sink)
         return;
