@@ -131,6 +131,8 @@ int output_open(struct output *f, const char *name)
     there = !stat(name, &st);
     if (!there && errno != ENOENT)
         return fail(name);
+    if (!there && !lstat(name, &st))
+        return out_fail("'%s': a symbolic link to nothing", name);
     if (there && !S_ISREG(st.st_mode)) {
         f->fd = open(name, O_WRONLY | O_CLOEXEC);
         return f->fd < 0 ? fail(name) : 0;

@@ -70,3 +70,10 @@ fails 1 "the 5000 bytes at 0 are damaged" "a damaged blob of a long name" \
     "$sluice" get "${data[@]}" "$long" "$long" "$tmp/y"
 [ ! -e "$tmp/y" ] || die "a damaged blob: there is an output"
 works "rm of it" "$sluice" rm "${data[@]}" "$long"
+
+# ---- outputs ----
+
+ln -s nothing "$tmp/link"
+fails 1 "'$tmp/link': a symbolic link to nothing" "get into a link to nothing" \
+    "$sluice" get "${data[@]}" t a "$tmp/link"
+[ -L "$tmp/link" ] || die "the link to nothing is gone"
