@@ -13,9 +13,9 @@ static const char help[] =
     "Usage: sluice target ls --data DIR [--json]\n"
     "       sluice target stat --data DIR [--json] NAME\n"
     "       sluice target add --data DIR --path FILE --capacity BYTES\n"
-    "                         [--score S] NAME\n"
-    "       sluice target score --data DIR --score S NAME\n"
-    "       sluice target rm --data DIR NAME\n"
+    "                         [--score S] [--json] NAME\n"
+    "       sluice target score --data DIR --score S [--json] NAME\n"
+    "       sluice target rm --data DIR [--json] NAME\n"
     "Lists and changes where a store keeps bytes. What is added is a file, "
     "which\n"
     "the store opens again each time; rm moves what it holds to other targets\n"
@@ -26,7 +26,7 @@ static const char help[] =
     "  --score S         0.0 (slowest) to 1.0; without it, or with -1, speed "
     "is\n"
     "                    measured\n"
-    "  --json            ls and stat: as JSON\n"
+    "  --json            as JSON: what rm removed, else what there is now\n"
     "  -v, --verbose\n";
 
 struct request {
@@ -125,19 +125,25 @@ static int run_add(struct request *r)
                                      .capacity = r->capacity,
                                      .score = r->score};
     int code = sl_target_add(r->s.rt, &o, NULL);
-    return code ? fail(r, code) : 0;
+    if (code)
+        return fail(r, code);
+    return r->s.json ? run_stat(r) : 0;
 }
 
 static int run_score(struct request *r)
 {
     int code = sl_target_set_score(r->s.rt, r->name, r->score);
-    return code ? fail(r, code) : 0;
+    if (code)
+        return fail(r, code);
+    return r->s.json ? run_stat(r) : 0;
 }
 
 static int run_rm(struct request *r)
 {
     int code = sl_target_remove(r->s.rt, r->name);
-    return code ? fail(r, code) : 0;
+    if (code)
+        return fail(r, code);
+    return r->s.json ? out_json(json_pack("{s:s}", "name", r->name)) : 0;
 }
 
 /* ---- the command ---- */

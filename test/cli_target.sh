@@ -17,13 +17,15 @@ data=(--data "$tmp/store")
 printf '0123456789' >"$tmp/ten"
 
 works "put" "$sluice" put "${data[@]}" --persist 1 t before "$tmp/ten"
-works "add" "$sluice" target add "${data[@]}" --path "$tmp/second" \
-    --capacity 64m --score 0.6 second
+json '.name == "second" and .capacity == 67108864' "add --json" \
+    "$sluice" target add "${data[@]}" --path "$tmp/second" \
+    --capacity 64m --score 0.6 --json second
 json 'any(.[]; .name == "second" and .kind == "file" and .number == 1 and
     .score == 0.6 and .capacity == 67108864 and .state == "active")' \
     "ls --json" "$sluice" target ls "${data[@]}" --json
 works "ls" "$sluice" target ls "${data[@]}"
-works "score" "$sluice" target score "${data[@]}" --score 0.3 second
+json '.score == 0.3' "score --json" \
+    "$sluice" target score "${data[@]}" --score 0.3 --json second
 json '.score == 0.3' "stat --json" \
     "$sluice" target stat "${data[@]}" --json second
 works "score, measured" "$sluice" target score "${data[@]}" --score -1 second
@@ -47,7 +49,8 @@ mv "$tmp/second" "$tmp/away"
 fails 1 "No such file" "its file is gone" "$sluice" target ls "${data[@]}" \
     --json
 mv "$tmp/away" "$tmp/second"
-works "rm" "$sluice" target rm "${data[@]}" second
+json '. == {"name": "second"}' "rm --json" \
+    "$sluice" target rm "${data[@]}" --json second
 [ ! -e "$tmp/second" ] || die "rm: the file is still there"
 prints 0123456789 "get what lay on it" \
     "$sluice" get "${data[@]}" t blob -
