@@ -28,6 +28,8 @@ int session_names(const struct session *s)
     if (!s->dir[0])
         return out_usage("option '--data': the name is empty");
     rc = name_check("tag", s->tag);
+    if (!rc)
+        rc = name_check("tag", s->newtag);
     return rc ? rc : name_check("blob", s->blob);
 }
 

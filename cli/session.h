@@ -12,9 +12,10 @@
 
 /** The store a command works on, and what in it. */
 struct session {
-    const char *dir;  /* --data */
-    const char *tag;  /* null: all tags */
-    const char *blob; /* null: the whole tag */
+    const char *dir;    /* --data */
+    const char *tag;    /* null: all tags */
+    const char *blob;   /* null: the whole tag */
+    const char *newtag; /* null: it keeps its name */
     int json;
     struct sl_runtime *rt;
     uint64_t tag_id;

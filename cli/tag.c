@@ -43,15 +43,14 @@ static int rm(struct session *s)
     return s->json ? out_json(session_json(s)) : 0;
 }
 
-/* s->blob is the new name. */
 static int mv(struct session *s)
 {
     int code, rc = session_find(s);
     if (rc)
         return rc;
-    code = sl_tag_rename(s->rt, s->tag_id, s->blob);
+    code = sl_tag_rename(s->rt, s->tag_id, s->newtag);
     if (code)
-        return out_fail("tag '%s' to '%s': %s", s->tag, s->blob,
+        return out_fail("tag '%s' to '%s': %s", s->tag, s->newtag,
                         sl_strerror(code));
     return s->json ? tag_show(s) : 0;
 }
@@ -108,7 +107,7 @@ int cmd_tag(int argc, char **argv)
     if (rc != OPT_GO)
         return rc;
     s.tag = v->args ? argv[1 + first] : NULL;
-    s.blob = v->args > 1 ? argv[2 + first] : NULL;
+    s.newtag = v->args > 1 ? argv[2 + first] : NULL;
     rc = session_names(&s);
     if (!rc)
         rc = session_open(&s, v->create);

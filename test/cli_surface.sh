@@ -93,6 +93,8 @@ fails 1 "exists already" "tag mv to a name in use" \
     "$sluice" tag mv "${data[@]}" third t
 fails 1 "no such tag" "tag mv of no tag" \
     "$sluice" tag mv "${data[@]}" second x
+fails 2 "the tag's name is empty" "tag mv to an empty name" \
+    "$sluice" tag mv "${data[@]}" third ''
 works "tag mv back" "$sluice" tag mv "${data[@]}" third second
 json '.tag == "second"' "tag rm --json" \
     "$sluice" tag rm "${data[@]}" --json second
