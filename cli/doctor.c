@@ -252,7 +252,9 @@ static void print_tiers(const json_t *root)
         printf("%-10s by io_uring\n", "file");
     else
         printf("%-10s by pread and pwrite: %s\n", "file", text(ring, "reason"));
-    printf("%-10s no: this version keeps no blobs in GPU memory\n", "hbm");
+    printf("%-10s %s\n", "hbm",
+           cuda ? "memory of the CUDA devices, for targets that are added"
+                : "no: no CUDA device is usable");
 }
 
 static void print_device(const json_t *d)
