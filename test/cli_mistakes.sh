@@ -77,3 +77,18 @@ ln -s nothing "$tmp/link"
 fails 1 "'$tmp/link': a symbolic link to nothing" "get into a link to nothing" \
     "$sluice" get "${data[@]}" t a "$tmp/link"
 [ -L "$tmp/link" ] || die "the link to nothing is gone"
+
+# ---- targets ----
+
+fails 1 "no regular file" "target add of a directory" \
+    "$sluice" target add "${data[@]}" --path "$tmp" --capacity 1m second
+fails 1 "no regular file" "target add of a device" \
+    "$sluice" target add "${data[@]}" --path /dev/null --capacity 1m second
+
+# ---- a data file that was cut: one line with file and blob ----
+
+truncate -s 4096 "$store/data"
+fails 1 "store/data: the target's file is shorter than the store knows" \
+    "a data file that was cut" "$sluice" ls "${data[@]}"
+grep -q "blob 'a' of tag 't'" "$err" || die "a cut data file: no blob is named"
+ok "it names a blob of it"

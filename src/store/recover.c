@@ -101,6 +101,24 @@ static int load_extents(struct shard *sh, struct blob *b,
     return rc;
 }
 
+/* One line for blobs whose space cannot be had; the code to hand up. What
+ * recover_outside and target_of say stands alone. */
+static int space_failed(const struct store *s, const struct tag *tag,
+                        const struct meta_blob *m, const struct blob *b, int rc)
+{
+    const char *why = sl_strerror(rc), *path = NULL;
+    if (rc == SL_ECORRUPT || rc == SL_ECONFIG || rc == SL_ENOTARGET)
+        return rc;
+    if (rc == SL_EEXIST)
+        why = "its space is another blob's too"; /* two records name it */
+    if (rc == SL_ESHRUNK)
+        path = s->target[b->ext[b->n - 1u].target].spec.path;
+    log_error("store: blob '%.*s' of tag '%.*s': %s%s%s", (int)m->name_len,
+              m->name, (int)tag->len, tag->name, path ? path : "",
+              path ? ": " : "", why);
+    return rc == SL_EEXIST ? SL_ECORRUPT : rc;
+}
+
 static int load_blob(void *user, const struct meta_blob *m)
 {
     struct store *s = user;
@@ -130,13 +148,8 @@ static int load_blob(void *user, const struct meta_blob *m)
     if (rc)
         return rc;
     rc = load_extents(sh, b, m);
-    if (rc) {
-        log_error("store: blob '%.*s' of tag '%.*s': %s", (int)m->name_len,
-                  m->name, (int)tag->len, tag->name,
-                  rc == SL_EEXIST ? "its space is another blob's too"
-                                  : sl_strerror(rc));
-        return rc == SL_EEXIST ? SL_ECORRUPT : rc; /* two records name it */
-    }
+    if (rc)
+        return space_failed(s, tag, m, b, rc);
     b->context = m->context;
     b->persist = m->persist & 3u;
     b->recorded = 1;

@@ -97,6 +97,7 @@ static int own_file(struct target *t, int fresh)
     if (rc)
         return rc;
     rc = fresh ? target_stamp(t, t->sync) : target_check(t, t->sync);
+    /* Its first block was read just now, so it has one. */
     return rc || fresh ? rc : t->tier->ops->reserve(t->tier, 0, TIER_BLOCK);
 }
 

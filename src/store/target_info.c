@@ -79,7 +79,11 @@ static int check(const struct sl_target_opts *o)
         return refuse(SL_EINVAL, o->name, "only files have a path");
     if (o->path && strpbrk(o->path, "\n"))
         return refuse(SL_EINVAL, o->name, "a line end in the path");
-    if (o->path && stat(o->path, &st) == 0 && st.st_size)
+    if (!o->path || stat(o->path, &st) != 0)
+        return 0;
+    if (!S_ISREG(st.st_mode))
+        return refuse(SL_EINVAL, o->name, "the path is no regular file");
+    if (st.st_size)
         return refuse(SL_EEXIST, o->name, "the file has content");
     return 0;
 }

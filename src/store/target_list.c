@@ -253,9 +253,6 @@ int target_check(struct target *t, struct tier_port *port)
 {
     struct stamp have;
     int rc = first_block(port, 0, &have);
-    if (rc == SL_ESHRUNK)
-        log_error("%s: too short for the file of target %s", t->spec.path,
-                  t->spec.name);
     if (!rc && !target_is_stamped(&have, t->spec.identity)) {
         log_error("%s: not the file of target %s", t->spec.path, t->spec.name);
         return SL_ENOTARGET;

@@ -347,10 +347,7 @@ static int file_reserve(struct tier *t, uint64_t loc, uint64_t bytes)
     if (rc || loc + bytes <= length)
         return rc;
     tier_base_free(t, loc, bytes);
-    log_error("%s: cut off at %" PRIu64 " bytes, a blob lies in [%" PRIu64
-              ", +%" PRIu64 ")",
-              f->path, length, loc, bytes);
-    return SL_ESHRUNK;
+    return SL_ESHRUNK; /* the caller knows and says whose bytes they are */
 }
 
 static int file_reach(struct tier *t, uint64_t end)

@@ -90,9 +90,8 @@ struct tier_ops {
      */
     int (*alloc)(struct tier *t, uint64_t bytes, uint64_t *loc);
     /** Marks a range as used (recovery). SL_EEXIST when part of it is,
-     *  SL_EINVAL outside of capacity, SL_ESHRUNK when the file is shorter
-     *  (logged).
-     *  Any thread. */
+     *  SL_EINVAL outside of capacity, SL_ESHRUNK when the file is shorter;
+     *  none is logged. Any thread. */
     int (*reserve)(struct tier *t, uint64_t loc, uint64_t bytes);
     /** Makes the storage reach to `end` again, for bytes that are to be written
      *  before they are reserved (recovery). SL_EINVAL above the capacity,
