@@ -85,6 +85,47 @@ fails 1 "no regular file" "target add of a directory" \
 fails 1 "no regular file" "target add of a device" \
     "$sluice" target add "${data[@]}" --path /dev/null --capacity 1m second
 
+# A copy of the store names the same file: who comes second waits for it, as for
+# a dead owner, and says so.
+works "target add" "$sluice" target add "${data[@]}" --path "$tmp/file" \
+    --capacity 1m --score 1 second
+works "put on it" "$sluice" put "${data[@]}" --score 1 t there "$tmp/ten"
+cp -r "$store" "$tmp/copy"
+mkfifo "$tmp/pipe"
+"$sluice" get "${data[@]}" t there "$tmp/pipe" & # until the pipe is opened
+holder=$!
+inode=$(stat -c %i "$tmp/file")
+busy=
+for _ in $(seq 2000); do
+    if grep -q ":$inode " /proc/locks 2>/dev/null; then
+        busy=1
+        break
+    fi
+    kill -0 "$holder" 2>/dev/null || break
+done
+if [ -n "$busy" ]; then
+    "$sluice" ls --data "$tmp/copy" >"$out" 2>"$err" &
+    waiter=$!
+    while kill -0 "$waiter" 2>/dev/null && ! grep -q waiting "$err"; do :; done
+    grep -qF "$tmp/file: in use by another runtime, waiting" "$err" ||
+        die "a target that is held: no word of the wait"
+fi
+timeout 60 cat "$tmp/pipe" >"$tmp/back" || die "nothing came from the pipe"
+wait "$holder" || die "the process that held the target failed"
+cmp -s "$tmp/back" "$tmp/ten" || die "other bytes came from the pipe"
+if [ -n "$busy" ]; then
+    wait "$waiter" || die "a target that is let go: it is not opened"
+    ok "a target that another process has is waited for, with a word"
+else
+    echo "skip - the lock is not visible: a target that is held is not tried"
+fi
+cp "$tmp/file" "$tmp/whole"
+truncate -s 100 "$tmp/file"
+fails 1 "$tmp/file: read of 4096 bytes at 0: the file ends before" \
+    "a target whose file was cut" "$sluice" ls "${data[@]}"
+cp "$tmp/whole" "$tmp/file"
+works "target rm" "$sluice" target rm "${data[@]}" second
+
 # ---- a data file that was cut: one line with file and blob ----
 
 truncate -s 4096 "$store/data"

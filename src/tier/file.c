@@ -25,6 +25,8 @@
 #define DEPTH_DEFAULT 128u
 /* The kernel allows 32768 entries; more than this gains nothing on one disk. */
 #define DEPTH_MAX 4096u
+/* Longer than an idle kernel needs to end a killed process's requests. */
+#define LOCK_QUIET_NS UINT64_C(1000000000)
 
 struct file_tier {
     struct tier_base base;
@@ -86,18 +88,26 @@ static int failed(const char *path, const char *what, int e)
 /* An open file description lock also keeps out a second open of this process,
  * and goes when the last descriptor does, however the process ends. The kernel
  * takes a killed process's io_uring apart a moment after the process is gone;
- * until then its writes may still land, and it still has the lock. */
+ * until then its writes may still land, and it still has the lock. Who waits
+ * for longer than that usually takes is told why. */
 static int take_lock(int fd, const char *path, uint64_t wait_ns)
 {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     const struct timespec nap = {0, 1000000};
-    uint64_t until = clock_ns() + wait_ns;
+    uint64_t begun = clock_ns(), until = begun + wait_ns;
+    int told = 0;
     while (fcntl(fd, F_OFD_SETLK, &whole) != 0) {
         if (errno != EAGAIN && errno != EACCES)
             return failed(path, "lock", errno);
         if (clock_ns() >= until) {
             log_error("%s: in use by another runtime", path);
             return SL_EBUSY;
+        }
+        if (!told && clock_ns() - begun >= LOCK_QUIET_NS) {
+            told = 1;
+            log_warn("%s: in use by another runtime, waiting %" PRIu64
+                     " s for it",
+                     path, wait_ns / UINT64_C(1000000000));
         }
         nanosleep(&nap, NULL);
     }
