@@ -52,7 +52,7 @@
     X(SL_EDEVICE, 272, "the device reported an error")                         \
     X(SL_ECODEC, 273, "unknown codec")                                         \
     X(SL_ENOCODEC, 274, "codec is not in this build")                          \
-    X(SL_ESCORE, 275, "score outside -1 to 1")                                 \
+    X(SL_ESCORE, 275, "score is not in 0 to 1 and not -1")                     \
     X(SL_ESHRUNK, 276, "the target's file is shorter than the store knows")    \
     X(SL_ENOTARGET, 277, "no such target")                                     \
     X(SL_ETARGETBUSY, 278, "target is held by another process")                \
