@@ -49,6 +49,16 @@ static int match(void *user, const struct sl_match *m)
     return 0;
 }
 
+/* Either expression may be the cause, so both are named. */
+static int fail(const struct sl_query *q, int code)
+{
+    char both[2 * SL_PATTERN_MAX + 8];
+    if (!q->blob)
+        return session_fail_as("query", q->tag, code);
+    snprintf(both, sizeof(both), "%s' '%s", q->tag, q->blob);
+    return session_fail_as("query", both, code);
+}
+
 static int run(struct session *s, const struct sl_query *q)
 {
     struct answer a = {.list = s->json ? json_array() : NULL};
@@ -58,7 +68,7 @@ static int run(struct session *s, const struct sl_query *q)
         code = sl_query(s->rt, q, match, &a, &total);
     if (code) {
         json_decref(a.list);
-        return session_fail_as("query", q->tag, code);
+        return fail(q, code);
     }
     if (s->json)
         return out_json(json_pack("{s:I, s:o}", "total", (json_int_t)total,

@@ -93,6 +93,8 @@ fails 2 "multiple of 64" "a page of 100 bytes" \
     "$sluice" compress --page 100 text
 fails 2 "--json" "JSON and data to one place" \
     "$sluice" compress --json -o - text
+fails 1 '"cpu"' "a device that is none" \
+    "$sluice" compress --device bogus -o none text
 fails 1 "cuda:99" "a device that does not exist" \
     "$sluice" compress --device cuda:99 -o none text
 fails 2 "missing" "no file" "$sluice" compress

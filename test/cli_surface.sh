@@ -128,7 +128,7 @@ fails 1 "missing closing parenthesis" "query with a bad pattern" \
     "$sluice" query "${data[@]}" 't('
 fails 1 "not a regular expression" "query with another" \
     "$sluice" query "${data[@]}" t '*'
-fails 1 "query 'nothing'" "query with another, of no tag" \
+fails 1 "query 'nothing' '*'" "query with another, of no tag" \
     "$sluice" query "${data[@]}" nothing '*'
 fails 2 "missing" "query without a pattern" "$sluice" query "${data[@]}"
 

@@ -65,7 +65,8 @@ int gpu_open(const char *name, struct gpu **out)
         if (ordinal >= 0)
             return open_cuda(name, ordinal, out);
     }
-    log_error("device \"%s\" is none of \"host\", \"cuda:N\", \"auto\"",
+    log_error("device \"%s\" is none of \"host\", \"cuda:N\", \"auto\" and, "
+              "for pages alone, \"cpu\"",
               name ? name : "(null)");
     return SL_EINVAL;
 }
