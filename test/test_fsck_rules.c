@@ -242,6 +242,9 @@ static void targets_that_a_start_refuses_are_found(void **state)
     flip(dir, "targets", 20);
     expect_target(dir, SL_ECORRUPT);
     assert_string_equal(told.text, "the list of targets is damaged");
+    snprintf(away, sizeof(away), "%s/targets", dir);
+    assert_int_equal(truncate(away, 0), 0); /* not the same as none */
+    expect_target(dir, SL_ECORRUPT);
     assert_int_equal(unlink(file), 0);
     remove_dir(dir);
 }

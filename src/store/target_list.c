@@ -103,6 +103,7 @@ static int damaged(const char *path, const char *why)
     return SL_ECORRUPT;
 }
 
+/* 1: there is one, 0: there is none. */
 static int read_file(const char *path, char *to, size_t room, size_t *n)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -120,7 +121,7 @@ static int read_file(const char *path, char *to, size_t room, size_t *n)
     close(fd);
     if (k < 0)
         return failed(path, "read");
-    return *n < room ? 0 : damaged(path, "too long for a list of targets");
+    return *n < room ? 1 : damaged(path, "too long for a list of targets");
 }
 
 /* The line of the sum is the last one and right; gives where it begins. */
@@ -178,7 +179,7 @@ int target_list_read(struct store *s,
     size_t n = 0, end = 0;
     int rc = path && text ? read_file(path, text, LIST_MAX, &n) : SL_ENOMEM;
     s->next_number = 1;
-    if (!rc && n) {
+    if (rc > 0) {
         rc = check_sum(path, text, n, &end);
         text[end] = 0;
         if (!rc)
