@@ -3,6 +3,7 @@
  * @file
  * What a shard is made of. Private to src/store.
  *
+ *   record.h   what is in memory of a blob and of a tag
  *   index.c    key hash -> blob
  *   tag.c      tags: every shard knows all, each its own blobs of them
  *   tag_name.c names of tags, and how they change
@@ -38,8 +39,11 @@
 #include "base/mem.h"
 #include "store/events.h"
 #include "store/evict.h"
+#include "store/index.h"
 #include "store/meta.h"
 #include "store/owed.h"
+#include "store/record.h"
+#include "store/scatter.h"
 #include "store/store.h"
 #include "store/target.h"
 
@@ -52,167 +56,8 @@
  * about 3 us of a worker. */
 #define IN_PLACE_BYTES 65536u
 
-/* Ten million of these are in memory, so they are packed; gcc computes with a
- * field in the field's own width, which SL_BLOB_MAX makes wide enough for
- * off + len. Made by extent_pinned and extent_unit, which mask. */
-struct extent {
-    uint64_t off : 48;   /* in the blob */
-    uint64_t target : 8; /* index in the table of targets */
-    uint64_t codec : 8;
-    uint64_t loc : 48;  /* chunk in the arena, or offset in the target */
-    uint64_t klass : 8; /* chunk's class; 0 for units */
-    uint64_t : 8;
-    uint64_t sum;       /* XXH3-64 of `len` bytes (coded: of `stored`); units
-                             only, and coded chunks */
-    uint64_t len : 21;  /* bytes of the blob */
-    uint64_t skip : 21; /* first byte in the chunk; 0 for units */
-    uint64_t
-        stored : 22; /* coded: exact bytes; else bytes taken from the target,
-                             0 for chunks */
-};
-_Static_assert(sizeof(struct extent) == 32, "half a cache line");
-
-static inline void extent_set_loc(struct extent *e, uint64_t loc)
-{
-    e->loc = loc & SL_BLOB_MAX;
-}
-static inline void extent_set_len(struct extent *e, uint64_t len)
-{
-    e->len = len & 0x1fffffu;
-}
-static inline void extent_set_stored(struct extent *e, uint64_t stored)
-{
-    e->stored = stored & 0x3fffffu;
-}
-/** Bytes [off, off + len) of a blob, not placed yet. */
-static inline struct extent extent_of(uint64_t off, uint64_t len)
-{
-    struct extent e = {.off = off & SL_BLOB_MAX};
-    extent_set_len(&e, len);
-    return e;
-}
-/** The same in a chunk, from its byte `skip` on. */
-static inline struct extent extent_pinned(uint64_t off, uint64_t len,
-                                          uint64_t chunk, uint32_t skip,
-                                          uint8_t klass)
-{
-    struct extent e = extent_of(off, len);
-    extent_set_loc(&e, chunk);
-    e.skip = skip & 0x1fffffu;
-    e.klass = klass;
-    e.target = TARGET_PINNED;
-    return e;
-}
-
-struct tag;
 struct codec_pool;
 struct decode;
-
-/* Records take most of the memory that a small blob costs. */
-struct blob {
-    struct tag *tag;
-    struct extent *ext; /* &one, or allocated */
-    union {
-        struct extent one;
-        uint32_t cap; /* of an allocated ext */
-    };
-    uint64_t size : 48;
-    uint64_t score : 16;
-    uint64_t version : 48; /* 0: being created, readers do not see it */
-    uint64_t context : 16;
-    uint64_t tag_pos : 29; /* in tag->blobs */
-    uint64_t n : 27;       /* extents */
-    uint64_t persist : 2;  /* level that its bytes have */
-    uint64_t recorded : 1; /* metadata holds a record */
-    uint64_t busy : 1;     /* a writer is under way */
-    uint64_t waited : 1;   /* writers are behind it, in the shard's queues */
-    uint64_t arriving : 1; /* a rename's bytes are on the way: readers wait */
-    uint64_t : 2;
-    uint32_t heat; /* last access in seconds << 8 | accesses, up to 255 */
-    uint32_t created_lo, changed_lo; /* units of BLOB_STAMP_NS */
-    uint32_t created_hi : 12, changed_hi : 12;
-    uint32_t name_len : 8;
-    char name[];
-};
-_Static_assert(offsetof(struct blob, name) == 88, "LIMITS P15: 128 with all");
-
-#define BLOB_EXTENTS_MAX ((1u << 27) - 1u)
-#define BLOB_VERSION_MAX ((UINT64_C(1) << 48) - 1u)
-/* Times since 1970 in 44 bits, until 2112. The clock that they come from moves
- * every 4 ms (clock_stamp_ns). */
-#define BLOB_STAMP_NS 256000u
-
-static inline uint64_t blob_created_ns(const struct blob *b)
-{
-    return ((uint64_t)b->created_hi << 32 | b->created_lo) * BLOB_STAMP_NS;
-}
-static inline uint64_t blob_changed_ns(const struct blob *b)
-{
-    return ((uint64_t)b->changed_hi << 32 | b->changed_lo) * BLOB_STAMP_NS;
-}
-void blob_set_created(struct blob *b, uint64_t ns);
-void blob_set_changed(struct blob *b, uint64_t ns);
-static inline void blob_set_n(struct blob *b, uint32_t n)
-{
-    b->n = n & BLOB_EXTENTS_MAX;
-}
-
-struct tag {
-    uint64_t id;
-    uint32_t *blobs; /* of this shard, refs: tag_blob */
-    uint32_t n, cap;
-    uint32_t shown;         /* of them: readers see it */
-    uint64_t bytes;         /* of them */
-    struct sl_task *wait;   /* at home: who asked while it was being created */
-    struct scatter *ending; /* the delete, while it waits for busy blobs */
-    uint32_t busy;          /* blobs of this shard with a writer under way */
-    uint32_t list_pos;      /* in the shard's tag_list */
-    int code;               /* at home: what its create or delete came to */
-    uint8_t ready;          /* all shards know it, and it is recorded */
-    uint8_t dead;           /* being deleted; its blobs are still there */
-    uint8_t renaming;       /* at home: a new name is on the way */
-    uint8_t len;
-    char *name; /* NUL-terminated */
-};
-
-static inline struct sl_hash blob_hash(const struct blob *b)
-{
-    return sl_key_hash(b->tag->id, b->name, b->name_len);
-}
-
-struct index_array {
-    uint64_t *at;  /* entries: 32 bits of hash, ref; 0: none */
-    uint64_t size; /* homes */
-    uint64_t end;  /* places; more than homes */
-    uint64_t top;  /* no entry is at this place or behind */
-};
-
-struct table {
-    const struct mem_pool *records;
-    struct index_array now;
-    struct index_array old; /* while it grows: from `moved` on */
-    uint64_t moved, given;  /* places passed; given back to the system */
-    uint64_t used;          /* entries */
-};
-
-static inline uint64_t index_home(const struct index_array *a, uint32_t hash)
-{
-    return (uint64_t)hash * a->size >> 32;
-}
-
-/** While it grows: a key of this hash is in the old array if anywhere. */
-static inline int table_in_old(const struct table *t, uint32_t hash)
-{
-    return index_home(&t->old, hash) >= t->moved;
-}
-
-/** Where the search for a key begins. */
-static inline const uint64_t *table_slot(const struct table *t, uint64_t lo)
-{
-    const struct index_array *a =
-        t->old.at && table_in_old(t, (uint32_t)lo) ? &t->old : &t->now;
-    return &a->at[index_home(a, (uint32_t)lo)];
-}
 
 /* Tasks behind busy blobs, by the blob's address: few blobs have any, so the
  * records need no room for them. */
@@ -305,23 +150,6 @@ static inline uint8_t *shard_arena(const struct shard *sh)
     return arena_base(sh->store->config.arena);
 }
 
-/* ---- index.c ---- */
-int table_create(struct table *t, const struct mem_pool *records);
-void table_destroy(struct table *t);
-struct blob *table_find(const struct table *t, const struct sl_task *task);
-/** The blob that has half of the hash, or null; does not touch it. */
-struct blob *table_guess(const struct table *t, uint64_t lo);
-/** True while the blob is there; b may have been freed. */
-int table_has(const struct table *t, uint64_t lo, const struct blob *b);
-/** The next blob from *cursor on, which is 0 at first; null: no more. Between
- *  calls nothing is inserted or removed. */
-struct blob *table_walk(const struct table *t, uint64_t *cursor);
-/** Room for n blobs in all, so that no insert grows it. SL_ENOMEM. */
-int table_reserve(struct table *t, uint64_t n);
-/** `lo` of blob_hash(b). SL_ENOMEM. */
-int table_insert(struct table *t, struct blob *b, uint64_t lo);
-void table_remove(struct table *t, const struct blob *b);
-
 /* ---- tag.c ---- */
 int tags_create(struct shard *sh);
 void tags_destroy(struct shard *sh);
@@ -367,10 +195,6 @@ int store_tag(struct sl_task *t, void *container);
 int store_tag_del(struct sl_task *t, void *container);
 
 /* ---- blob.c ---- */
-static inline size_t blob_bytes(uint32_t name_len)
-{
-    return offsetof(struct blob, name) + name_len;
-}
 int blob_create(struct shard *sh, const struct sl_task *t, struct tag *tag,
                 struct blob **out);
 /** The same without the index, which the caller sees to (recovery). */
@@ -624,38 +448,5 @@ void change_make(struct change *c);
  *  worker. */
 int store_barrier(struct store *s);
 void change_release(struct change *c);
-
-/* ---- scatter.c ---- */
-struct scatter;
-/** Runs `part` on each shard's worker, then `end` on the origin's. part may
- *  answer TASK_LATER and call scatter_part later. SL_ENOMEM. */
-int scatter_start(struct shard *origin, struct sl_task *t,
-                  int (*part)(struct scatter *s, struct shard *sh),
-                  void (*end)(struct scatter *s, int code), void *user);
-void scatter_part(struct scatter *s, int code);
-/** Runs the part of this shard again, by a message; it answered TASK_LATER. */
-void scatter_retry(struct scatter *s, struct shard *sh);
-/** In `end`, or later when it set `kept`, on the origin's worker: goes round
- *  all shards again with the same scatter, so that it cannot fail. */
-void scatter_next(struct scatter *s,
-                  int (*part)(struct scatter *s, struct shard *sh),
-                  void (*end)(struct scatter *s, int code));
-struct scatter {
-    struct shard *origin;
-    struct sl_task *task;
-    void *user;
-    int (*part)(struct scatter *s, struct shard *sh);
-    void (*end)(struct scatter *s, int code);
-    uint32_t pending; /* atomic */
-    int code;         /* atomic: first error */
-    int kept;         /* set by `end`: it goes on, do not free */
-    struct message ended;
-    struct scatter_message {
-        struct message m;
-        struct scatter *s;
-        struct shard *sh;
-        uint64_t v[2]; /* the part's answer */
-    } to[];
-};
 
 #endif
