@@ -39,6 +39,15 @@
 #define SANITIZED 0
 #endif
 
+/* Each emulated lane is a fibre, and the thread sanitizer takes a fibre for a
+ * thread: at each barrier each lane's clock, an entry for each thread, is merged
+ * with those of all others. */
+#if defined(__SANITIZE_THREAD__)
+#define SLOW_LANES 1
+#else
+#define SLOW_LANES 0
+#endif
+
 /* Sanitizers make the same steps ten times slower. */
 #define STEPS(n) (SANITIZED ? (n) / 10 : (n))
 

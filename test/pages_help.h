@@ -6,14 +6,6 @@
 #include "help.h"
 #include "sluice/pages.h"
 
-/* Each emulated lane is a fibre, which the thread sanitizer makes anew for each
- * launch, in about a millisecond. */
-#if defined(__SANITIZE_THREAD__)
-#define SLOW_LANES 1
-#else
-#define SLOW_LANES 0
-#endif
-
 /* The kinds that page_make draws from. */
 enum { MADE_ZERO, MADE_FILL, MADE_RANDOM, MADE_WORDS, MADE_PERIOD, MADE_KINDS };
 
