@@ -125,6 +125,8 @@ static void a_device_codes_and_decodes(void **state)
     memset(d.want + 4u * UNIT, 0x77, UNIT);   /* one value */
     fill_random(d.want + 5u * UNIT, UNIT);    /* nothing to gain */
     for (uint32_t i = 0; i < COUNT(sizes); i++) {
+        if (SLOW_LANES && i != 2u) /* all kinds of units are in that one */
+            continue;
         struct sl_device_moved m = moved(&r);
         struct sl_result res = put_coded(&r, &d, "a", 0, sizes[i], SL_PATH_GPU);
         assert_int_equal(res.v[0], sizes[i]);
@@ -150,7 +152,8 @@ static void units_of_each_size_are_read_by_both(void **state)
     struct sl_config c = device_config();
     struct rig r;
     struct data d = rig_data(&r, &c);
-    for (uint32_t unit = UNIT; unit < SL_CODED_MAX; unit *= 2u) {
+    uint32_t most = SLOW_LANES ? 4u * UNIT : SL_CODED_MAX;
+    for (uint32_t unit = UNIT; unit < most; unit *= 2u) {
         uint64_t size = 4u * unit + 100u;
         r.rt->unit_bytes = unit;
         put_coded(&r, &d, "u", 0, size, SL_PATH_GPU);
@@ -230,7 +233,8 @@ static void coded_puts_merge_with_what_is_there(void **state)
             end = puts[i].from + puts[i].size;
         d.want = all;
         expect_on_host(&r, &d, "m", end);
-        expect_on_device(&r, &d, "m", 0, end);
+        if (!SLOW_LANES || i + 1u == COUNT(puts))
+            expect_on_device(&r, &d, "m", 0, end);
         d.want = text;
     }
     free(all);
@@ -293,25 +297,26 @@ static void futures_of_coded_puts_end_or_are_cancelled(void **state)
     struct sl_op *op[4] = {NULL};
     struct sl_put_opts o = {
         .size = sizeof(o), .score = -1.0f, .codec = SL_CODEC_LZ4};
+    uint32_t n = SLOW_LANES ? 2u : COUNT(op);
     char name[8] = "f-0";
     struct rig r;
     struct data d = rig_data(&r, &c);
     upload(&r, d.at, d.want, MOST);
     for (uint32_t turn = 0; turn < 2u; turn++) {
-        for (uint32_t i = 0; i < COUNT(op); i++) {
+        for (uint32_t i = 0; i < n; i++) {
             name[2] = (char)('0' + i);
             assert_int_equal(sl_put_begin(r.rt, r.tag, name, 0, device(d.at),
                                           LEAST + i, &o, &op[i]),
                              0);
         }
-        for (uint32_t i = 0; i < COUNT(op); i++) {
+        for (uint32_t i = 0; i < n; i++) {
             if (turn == 0 && i % 2u)
                 sl_cancel(&op[i]);
             else
                 assert_int_equal(sl_wait(&op[i], LONG_NS), 0);
         }
     }
-    for (uint32_t i = 0; i < COUNT(op); i++) {
+    for (uint32_t i = 0; i < n; i++) {
         name[2] = (char)('0' + i);
         expect_on_host(&r, &d, name, LEAST + i);
     }
@@ -332,7 +337,7 @@ static void bad_puts_of_units_change_nothing(void **state)
     uint64_t size;
     put_coded(&r, &d, "b", 0, LEAST, SL_PATH_GPU);
     arena_usage(r.rt->arena, &before);
-    for (uint32_t i = 0; i < 5u; i++)
+    for (uint32_t i = 0; i < (SLOW_LANES ? 2u : 5u); i++)
         assert_int_equal(
             sl_put(r.rt, r.tag + 99u, "b", 0, device(d.at), LEAST, &o),
             SL_ENOTAG);
