@@ -360,7 +360,7 @@ static void random_damage_never_gives_wrong_bytes(void **state)
     size_t n;
     uint8_t *p = take_file(&n), *q = malloc(n);
     assert_non_null(q);
-    unsigned rounds = getenv("SLUICE_LONG") ? 400 : 6;
+    unsigned rounds = test_is_long() ? 400 : 6;
     seed = test_seed("salvage");
     for (unsigned i = 0; i < rounds; i++) {
         unsigned times = 1u + (unsigned)(test_random(&seed) % 200u);
