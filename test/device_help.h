@@ -443,6 +443,13 @@ static inline int await_word(const uint32_t *word, uint32_t value)
 
 /* ---- main ---- */
 
+/* DEVICE names the only one to run on. */
+static inline int device_is_asked(const char *name)
+{
+    const char *only = getenv("DEVICE");
+    return !only || strcmp(only, name) == 0;
+}
+
 /* Chooses the device of the next group, and says so; 0: there is none. */
 static inline int device_use(const char *name, const struct gpu_ops *ops)
 {
@@ -459,14 +466,19 @@ static inline int device_use(const char *name, const struct gpu_ops *ops)
     return 1;
 }
 
-/* Exit status of all tests of an array on each device there is. */
+/* 0: the group passed, or was not asked for. */
+#define run_on(name, ops, must, tests)                                         \
+    (!device_is_asked(name) ? 0                                                \
+     : device_use(name, ops)                                                   \
+         ? cmocka_run_group_tests_name(name, tests, NULL, NULL)                \
+         : (must))
+
+/* Exit status of all tests of an array on each device there is; 1 if none was
+ * asked for. */
 #define run_on_devices(tests)                                                  \
-    ((device_use("host", &gpu_host_ops)                                        \
-          ? cmocka_run_group_tests_name("host", tests, NULL, NULL)             \
-          : 1) +                                                               \
-         (device_use("cuda:0", &gpu_cuda_ops)                                  \
-              ? cmocka_run_group_tests_name("cuda:0", tests, NULL, NULL)       \
-              : 0) !=                                                          \
-     0)
+    (run_on("host", &gpu_host_ops, 1, tests) +                                 \
+             run_on("cuda:0", &gpu_cuda_ops, 0, tests) !=                      \
+         0 ||                                                                  \
+     !device_name)
 
 #endif
