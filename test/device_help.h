@@ -467,7 +467,7 @@ static inline int device_use(const char *name, const struct gpu_ops *ops)
 }
 
 /* 0: the group passed, or was not asked for. */
-#define run_on(name, ops, must, tests)                                         \
+#define run_group(name, ops, must, tests)                                      \
     (!device_is_asked(name) ? 0                                                \
      : device_use(name, ops)                                                   \
          ? cmocka_run_group_tests_name(name, tests, NULL, NULL)                \
@@ -476,8 +476,8 @@ static inline int device_use(const char *name, const struct gpu_ops *ops)
 /* Exit status of all tests of an array on each device there is; 1 if none was
  * asked for. */
 #define run_on_devices(tests)                                                  \
-    (run_on("host", &gpu_host_ops, 1, tests) +                                 \
-             run_on("cuda:0", &gpu_cuda_ops, 0, tests) !=                      \
+    (run_group("host", &gpu_host_ops, 1, tests) +                              \
+             run_group("cuda:0", &gpu_cuda_ops, 0, tests) !=                   \
          0 ||                                                                  \
      !device_name)
 

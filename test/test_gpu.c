@@ -503,6 +503,23 @@ static void unknown_kernel_is_enosys(void **state)
     ops->stream_close(s);
 }
 
+/* Larger blocks are not more of them. */
+static void occupancy_is_of_the_kernel_and_its_blocks(void **state)
+{
+    uint32_t small = 0, large = 0;
+    (void)state;
+    need_device();
+    log_lines = 0;
+    assert_int_equal(ops->occupancy(gpu, "k_no_such", 32, &small), SL_ENOSYS);
+    assert_int_equal(log_lines, 1);
+    assert_int_equal(small, 0);
+    if (ops == &gpu_cuda_ops && kernel_fatbin_bytes == 0)
+        skip();
+    assert_int_equal(ops->occupancy(gpu, "k_page_put", 32, &small), 0);
+    assert_int_equal(ops->occupancy(gpu, "k_page_put", 1024, &large), 0);
+    assert_in_range(large, 1, small);
+}
+
 static void a_build_without_kernels_launches_none(void **state)
 {
     struct k_page_args args;
@@ -533,6 +550,7 @@ static const struct CMUnitTest device_tests[] = {
     cmocka_unit_test(wait_for_nothing_returns_at_once),
     cmocka_unit_test(unknown_kernel_is_enosys),
     cmocka_unit_test(a_build_without_kernels_launches_none),
+    cmocka_unit_test(occupancy_is_of_the_kernel_and_its_blocks),
 };
 
 static int open_group(void **state)

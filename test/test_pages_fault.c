@@ -14,7 +14,19 @@
 #define BYTES_MAX (PAGE * 50u)
 
 /* The call that fails, from its n-th time on, and how. */
-enum fault { ALLOC, PIN, STREAM, EVENT, LAUNCH, COPY, RECORD, TEST, HANG };
+enum fault {
+    NONE,
+    ALLOC,
+    PIN,
+    STREAM,
+    EVENT,
+    OCCUPANCY,
+    LAUNCH,
+    COPY,
+    RECORD,
+    TEST,
+    HANG
+};
 static struct {
     enum fault at;
     int after; /* so many calls succeed */
@@ -25,6 +37,7 @@ static struct {
 static struct gpu_ops ops; /* gpu_host_ops with failing calls */
 static struct gpu *gpu;
 static uint64_t seed;
+static uint64_t copied; /* bytes, both ways; atomic */
 
 static int fails(enum fault at)
 {
@@ -58,6 +71,13 @@ static int bad_event(struct gpu *g, struct gpu_event **out)
     return rc ? rc : gpu_host_ops.event_open(g, out);
 }
 
+static int bad_occupancy(struct gpu *g, const char *kernel, uint32_t threads,
+                         uint32_t *out)
+{
+    int rc = fails(OCCUPANCY);
+    return rc ? rc : gpu_host_ops.occupancy(g, kernel, threads, out);
+}
+
 static int bad_launch(struct gpu_stream *s, const struct gpu_launch *l)
 {
     int rc = fails(LAUNCH);
@@ -68,6 +88,7 @@ static int bad_copy(struct gpu_stream *s, sl_devptr dst, sl_devptr src,
                     size_t n)
 {
     int rc = fails(COPY);
+    __atomic_fetch_add(&copied, n, __ATOMIC_RELAXED);
     return rc ? rc : gpu_host_ops.copy_async(s, dst, src, n);
 }
 
@@ -199,6 +220,7 @@ static void a_launch_that_fails(void **state)
 {
     (void)state;
     lose_everywhere(LAUNCH, 6, SL_EDEVICE);
+    lose_everywhere(OCCUPANCY, 2, SL_EDEVICE);
 }
 
 static void a_copy_that_fails(void **state)
@@ -213,6 +235,33 @@ static void an_illegal_address_in_mid_batch(void **state)
 {
     (void)state;
     lose_everywhere(TEST, 10, SL_EDEVICE);
+}
+
+/* Beside the plain pages, blocks and entries, and a word or two a batch. */
+static void only_coded_bytes_cross_the_link(void **state)
+{
+    struct data *d = calloc(1, sizeof(*d));
+    (void)state;
+    assert_non_null(d);
+    for (uint32_t i = 0; i < BYTES; i++)
+        d->src[i] = (uint8_t)(i / PAGE + i % 12u);
+    fault.at = NONE;
+    struct sl_pages *p = open_failing(0);
+    assert_int_equal(compress(p, d), 0); /* what is measured once is */
+    for (int way = 0; way < 2; way++) {
+        uint64_t blocks = d->r.bytes_out;
+        copied = 0;
+        assert_int_equal(way ? decompress(p, d, blocks) : compress(p, d), 0);
+        assert_int_equal(d->r.path, SL_PAGES_GPU);
+        assert_in_range(blocks, 1, BYTES / 2u);
+        assert_in_range(copied, BYTES + blocks,
+                        BYTES + blocks + sizeof(d->entries) +
+                            64u * d->r.batches);
+        d->r.bytes_out = blocks;
+    }
+    assert_memory_equal(d->back, d->src, BYTES);
+    sl_pages_close(p);
+    free(d);
 }
 
 static void a_device_that_hangs_ends_the_call(void **state)
@@ -241,6 +290,7 @@ static const struct CMUnitTest fault_tests[] = {
     cmocka_unit_test(a_launch_that_fails),
     cmocka_unit_test(a_copy_that_fails),
     cmocka_unit_test(an_illegal_address_in_mid_batch),
+    cmocka_unit_test(only_coded_bytes_cross_the_link),
 };
 /* Leaks its streams, as it must: outside of the leak checker's sight. */
 static const struct CMUnitTest hang_tests[] = {
@@ -258,6 +308,7 @@ int main(void)
     ops.pin = bad_pin;
     ops.stream_open = bad_stream;
     ops.event_open = bad_event;
+    ops.occupancy = bad_occupancy;
     ops.launch = bad_launch;
     ops.copy_async = bad_copy;
     ops.event_record = bad_record;

@@ -300,6 +300,7 @@ const struct gpu_ops gpu_cuda_ops = {
     .stream_open = cuda_stream_open,
     .stream_close = cuda_stream_close,
     .launch = cuda_launch,
+    .occupancy = cuda_occupancy,
     .copy_async = cuda_copy_async,
     .copy_list = cuda_copy_list,
     .stream_wait = cuda_stream_wait,

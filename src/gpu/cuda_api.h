@@ -100,6 +100,8 @@ enum { CU_KERNEL_SHARED_BYTES = 1, CU_KERNEL_CARVEOUT = 9 };
     X(event_query, "cuEventQuery", (struct cu_event *))                        \
     X(event_elapsed, "cuEventElapsedTime",                                     \
       (float *, struct cu_event *, struct cu_event *))                         \
+    X(occupancy, "cuOccupancyMaxActiveBlocksPerMultiprocessor",                \
+      (int *, struct cu_function *, int, size_t))                              \
     X(launch, "cuLaunchKernel",                                                \
       (struct cu_function *, unsigned, unsigned, unsigned, unsigned, unsigned, \
        unsigned, unsigned, struct cu_stream *, void **, void **))

@@ -54,6 +54,8 @@ int cuda_memory_of(sl_devptr p, struct gpu_memory *out); /* cuda_memory.c */
 int cuda_stream_open(struct gpu *g, struct gpu_stream **out);
 void cuda_stream_close(struct gpu_stream *s);
 int cuda_launch(struct gpu_stream *s, const struct gpu_launch *l);
+int cuda_occupancy(struct gpu *g, const char *kernel, uint32_t threads,
+                   uint32_t *out);
 int cuda_copy_async(struct gpu_stream *s, sl_devptr dst, sl_devptr src,
                     size_t n);
 int cuda_copy_list(struct gpu_stream *s, const struct gpu_copy *c, size_t n);

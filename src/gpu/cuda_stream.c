@@ -144,6 +144,26 @@ int cuda_launch(struct gpu_stream *base, const struct gpu_launch *l)
     return work_end(s, rc);
 }
 
+int cuda_occupancy(struct gpu *base, const char *kernel, uint32_t threads,
+                   uint32_t *out)
+{
+    const struct cuda_gpu *g = cuda_of(base);
+    struct cu_function *f = function_of(g, kernel);
+    int blocks = 0, rc = f ? cuda_enter(g) : SL_ENOSYS;
+    if (rc)
+        return rc;
+    rc = cuda_check(cu.occupancy(&blocks, f, (int)threads, 0), kernel);
+    cuda_leave();
+    if (rc == 0 && blocks < 1) {
+        log_error("%s: cuda:%d has no room for a block of %u threads", kernel,
+                  g->info.ordinal, threads);
+        rc = SL_EDEVICE;
+    }
+    if (rc == 0)
+        *out = (uint32_t)blocks;
+    return rc;
+}
+
 int cuda_copy_async(struct gpu_stream *base, sl_devptr dst, sl_devptr src,
                     size_t n)
 {

@@ -87,6 +87,10 @@ struct gpu_ops {
     void (*stream_close)(struct gpu_stream *s);
     /** Asynchronous; kernels on one stream run in order. */
     int (*launch)(struct gpu_stream *s, const struct gpu_launch *l);
+    /** Occupancy: how many blocks of `threads` of a kernel one multiprocessor
+     *  runs at once, by its registers and shared memory; *out >= 1. */
+    int (*occupancy)(struct gpu *g, const char *kernel, uint32_t threads,
+                     uint32_t *out);
     /** Asynchronous copies on the stream's copy engine; memory must be pinned
      *  and stay until stream_wait. */
     int (*copy_async)(struct gpu_stream *s, sl_devptr dst, sl_devptr src,

@@ -307,6 +307,23 @@ static int host_stream_test(struct gpu_stream *stream, uint64_t *elapsed_ns)
     return rc == SL_ETIMEDOUT ? SL_EAGAIN : rc;
 }
 
+/* As on a GPU, of which each CPU stands for a multiprocessor: what is cut up
+ * for one is cut up here. */
+#define OCCUPANCY 8u
+
+static int host_occupancy(struct gpu *g, const char *kernel, uint32_t threads,
+                          uint32_t *out)
+{
+    (void)g;
+    (void)threads;
+    if (!kernel_find(kernel)) {
+        log_error("no kernel %s", kernel);
+        return SL_ENOSYS;
+    }
+    *out = OCCUPANCY;
+    return 0;
+}
+
 const struct gpu_ops gpu_host_ops = {
     .kind = "host",
     .count = host_count,
@@ -323,6 +340,7 @@ const struct gpu_ops gpu_host_ops = {
     .stream_open = host_stream_open,
     .stream_close = host_stream_close,
     .launch = host_launch,
+    .occupancy = host_occupancy,
     .copy_async = host_copy_async,
     .copy_list = host_copy_list,
     .stream_wait = host_stream_wait,

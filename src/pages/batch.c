@@ -15,9 +15,12 @@
 #define PARTS_MAX 16u
 #define PARTS_PAGES 4u
 
-/* Pages for each multiprocessor that are few enough to have a block of threads
- * each when they are decompressed. */
-#define TEAM_PAGES 5u
+static const char *const pack_kernels[2][2] = {
+    {"k_lz4_pack", "k_lz4_pack_fast"},
+    {"k_lz4_pack_large", "k_lz4_pack_large_fast"}};
+static const char *const part_kernels[2][2] = {
+    {"k_lz4_part", "k_lz4_part_fast"},
+    {"k_lz4_part_large", "k_lz4_part_large_fast"}};
 
 static uint64_t pieces(uint64_t n, uint64_t of)
 {
@@ -41,13 +44,25 @@ static uint32_t sms_of(struct gpu *g)
     return info.sms ? info.sms : 1u;
 }
 
-/* Warps that compress at once. */
-static uint64_t room_of(struct gpu *g, uint32_t page_bytes)
+/* Blocks of a kernel that the device runs at once. */
+static int blocks_of(const struct batch *b, const char *kernel,
+                     uint32_t threads, uint64_t *out)
 {
-    uint32_t each = page_bytes > SL_LZ4_SMALL
-                        ? LZ4_PACK_LARGE_BLOCKS * LZ4_PACK_LARGE_WARPS
-                        : LZ4_PACK_BLOCKS * LZ4_PACK_WARPS;
-    return (uint64_t)sms_of(g) * each;
+    struct gpu *g = b->stream->gpu;
+    uint32_t each = 1;
+    int rc = g->ops->occupancy(g, kernel, threads, &each);
+    *out = (uint64_t)sms_of(g) * each;
+    return rc;
+}
+
+static int is_large(const struct batch *b)
+{
+    return b->page_bytes > SL_LZ4_SMALL;
+}
+
+static uint32_t pack_warps(const struct batch *b)
+{
+    return is_large(b) ? LZ4_PACK_LARGE_WARPS : LZ4_PACK_WARPS;
 }
 
 /* Areas of parts need so much more than the slot of their page: bounds, and
@@ -67,11 +82,10 @@ uint64_t batch_scratch(uint64_t bytes, uint32_t page_bytes)
 /* Warps that share a page: more while there is room for them, and each has
  * enough to do. Up to 8 of a large page even when only a quarter of them runs at
  * once, since with few long runs of a warp the last ones leave most of the
- * device idle. */
-static uint32_t parts_of(const struct batch *b, uint64_t n)
+ * device idle. `room`: warps that compress at once. */
+static uint32_t parts_of(const struct batch *b, uint64_t n, uint64_t room)
 {
-    int large = b->page_bytes > SL_LZ4_SMALL;
-    uint64_t room = room_of(b->stream->gpu, b->page_bytes);
+    int large = is_large(b);
     uint32_t most = b->page_bytes / (large ? PART_LARGE_BYTES : PART_BYTES);
     uint32_t parts = 1;
     most = most < PARTS_MAX ? most : PARTS_MAX;
@@ -89,9 +103,15 @@ static uint32_t parts_of(const struct batch *b, uint64_t n)
 }
 
 /* Parts begin at multiples of SL_LZ4_PART_MIN, so a page may have fewer. */
-static void args_parts(const struct batch *b, struct k_lz4_args *a)
+static int args_parts(const struct batch *b, struct k_lz4_args *a)
 {
-    uint32_t least = SL_LZ4_PART_MIN, parts = parts_of(b, a->n);
+    uint32_t least = SL_LZ4_PART_MIN, warps = pack_warps(b), parts;
+    uint64_t blocks = 0;
+    int rc =
+        blocks_of(b, pack_kernels[is_large(b)][b->mode], 32u * warps, &blocks);
+    if (rc)
+        return rc;
+    parts = parts_of(b, a->n, blocks * warps);
     a->part_bytes =
         (uint32_t)pieces(pieces(b->page_bytes, parts), least) * least;
     parts = (uint32_t)pieces(b->page_bytes, a->part_bytes);
@@ -100,6 +120,7 @@ static void args_parts(const struct batch *b, struct k_lz4_args *a)
     a->sums_at = parts > 1u
                      ? a->records_at + a->n * parts * sizeof(struct sl_lz4_part)
                      : b->scratch + slots_bytes(b->bytes, b->page_bytes);
+    return 0;
 }
 
 static int args_of(const struct batch *b, struct k_lz4_args *a)
@@ -182,12 +203,8 @@ static int launch_places(const struct batch *b, const struct k_lz4_args *a)
 
 static int compress_parts(const struct batch *b, const struct k_lz4_args *a)
 {
-    static const char *const kernels[2][2] = {
-        {"k_lz4_part", "k_lz4_part_fast"},
-        {"k_lz4_part_large", "k_lz4_part_large_fast"}};
-    int large = b->page_bytes > SL_LZ4_SMALL;
-    int rc = launch_warps(b, a, kernels[large][b->mode], a->n * a->parts,
-                          large ? LZ4_PACK_LARGE_WARPS : LZ4_PACK_WARPS);
+    int rc = launch_warps(b, a, part_kernels[is_large(b)][b->mode],
+                          a->n * a->parts, pack_warps(b));
     if (rc == 0)
         rc = launch_places(b, a);
     return rc ? rc : launch_gather_parts(b, a);
@@ -195,12 +212,8 @@ static int compress_parts(const struct batch *b, const struct k_lz4_args *a)
 
 static int compress_pages(const struct batch *b, const struct k_lz4_args *a)
 {
-    static const char *const kernels[2][2] = {
-        {"k_lz4_pack", "k_lz4_pack_fast"},
-        {"k_lz4_pack_large", "k_lz4_pack_large_fast"}};
-    int large = b->page_bytes > SL_LZ4_SMALL;
-    int rc = launch_pages(b, a, kernels[large][b->mode],
-                          large ? LZ4_PACK_LARGE_WARPS : LZ4_PACK_WARPS);
+    int rc =
+        launch_pages(b, a, pack_kernels[is_large(b)][b->mode], pack_warps(b));
     if (rc == 0)
         rc = launch_places(b, a);
     return rc ? rc : launch_pages(b, a, "k_lz4_gather", GATHER_WARPS);
@@ -214,11 +227,14 @@ int batch_compress(const struct batch *b)
         return rc;
     if (b->mode > SL_PAGES_FAST)
         return SL_EINVAL;
-    args_parts(b, &a);
+    rc = args_parts(b, &a);
+    if (rc)
+        return rc;
     return a.parts > 1u ? compress_parts(b, &a) : compress_pages(b, &a);
 }
 
-/* A block of threads for each page, of which the device has few. */
+/* A block of threads for each page, of which there are no more than the device
+ * runs at once. */
 static int launch_team(const struct batch *b, struct k_lz4_args *a)
 {
     struct gpu *g = b->stream->gpu;
@@ -237,13 +253,15 @@ static int launch_team(const struct batch *b, struct k_lz4_args *a)
 int batch_decompress(const struct batch *b)
 {
     struct k_lz4_args a;
+    uint64_t few = 0;
     int rc = args_of(b, &a);
+    if (rc == 0)
+        rc = blocks_of(b, "k_lz4_unpack_team", SL_LZ4_TEAM, &few);
     if (rc)
         return rc;
-    uint64_t few = (uint64_t)sms_of(b->stream->gpu) * TEAM_PAGES;
     if (b->parts > 1u || (b->parts == 0 && a.n <= few))
         return launch_team(b, &a);
-    if (b->page_bytes > SL_LZ4_SMALL)
+    if (is_large(b))
         return launch_pages(b, &a, "k_lz4_unpack_large",
                             LZ4_UNPACK_LARGE_WARPS);
     return launch_pages(b, &a, "k_lz4_unpack", LZ4_UNPACK_WARPS);
