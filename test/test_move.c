@@ -307,6 +307,35 @@ static void marks_have_hysteresis(void **state)
     assert_int_equal(sl_close(rt), 0);
 }
 
+/* A second's bytes in a second, behind a first chunk's worth: at each look no
+ * more has moved, however late the look is. */
+static void eviction_keeps_its_rate(void **state)
+{
+    (void)state;
+    const uint64_t rate = 4 * MIB, low = 2 * MIB;
+    struct sl_config c = tiers_of_8();
+    c.lanes = 1;
+    c.evict_high = 0.8f;
+    c.evict_low = 0.25f;
+    c.move_bytes_per_s = rate;
+    struct sl_runtime *rt = open_store(&c);
+    uint64_t tag = tag_of(rt, "t"), begun = clock_ns(), looks = 0;
+    const struct timespec nap = {0, 1000000};
+    for (int i = 0; i < 112; i++)
+        assert_int_equal(put(rt, tag, i, 65536, -1, 0), 0);
+    while (!pinned_is_below(rt, low)) {
+        uint64_t moved = info_of(rt, "pinned").evicted * 65536u;
+        double seconds = (double)(clock_ns() - begun) / 1e9;
+        assert_true((double)moved <=
+                    (double)(SL_CHUNK_MAX + 65536u) + (double)rate * seconds);
+        assert_true(seconds < 60);
+        looks++;
+        nanosleep(&nap, NULL);
+    }
+    assert_true(looks > 2);
+    assert_int_equal(sl_close(rt), 0);
+}
+
 static void low_scores_go_first(void **state)
 {
     (void)state;
@@ -452,6 +481,7 @@ int main(void)
         cmocka_unit_test(a_moved_durable_blob_is_found_after_a_restart),
         cmocka_unit_test(churn_beyond_the_capacity_keeps_all_bytes),
         cmocka_unit_test(marks_have_hysteresis),
+        cmocka_unit_test(eviction_keeps_its_rate),
         cmocka_unit_test(low_scores_go_first),
         cmocka_unit_test(a_full_last_tier_refuses_and_loses_nothing),
         cmocka_unit_test(nothing_is_evicted_to_what_discards),
