@@ -264,6 +264,36 @@ static void only_coded_bytes_cross_the_link(void **state)
     free(d);
 }
 
+/* Emulated lanes are slower than liblz4 at each size that is measured. */
+static void the_threshold_is_measured(void **state)
+{
+    struct sl_pages_opts o = {.size = sizeof(o),
+                              .page_bytes = PAGE,
+                              .threads = 1,
+                              .slot_bytes = 64u * PAGE};
+    struct data *d = calloc(1, sizeof(*d));
+    (void)state;
+    assert_non_null(d);
+    pages_make(d->src, BYTES, PAGE, &seed);
+    ops.kind = "measured";
+    for (int lost = 0; lost < 2; lost++) {
+        struct sl_pages *p = NULL;
+        fault.at = lost ? LAUNCH : NONE;
+        fault.calls = fault.after = 0;
+        fault.code = SL_EDEVICE;
+        assert_int_equal(pages_open_on(&o, gpu, NULL, &p), 0);
+        assert_int_equal(p->threshold, o.slot_bytes);
+        fault.at = NONE;
+        assert_int_equal(compress(p, d), 0);
+        assert_int_equal(d->r.path, SL_PAGES_CPU);
+        assert_int_equal(d->r.why_code, lost ? SL_EDEVICE : 0);
+        assert_true(d->r.why[0] != 0);
+        sl_pages_close(p);
+    }
+    ops.kind = gpu_host_ops.kind;
+    free(d);
+}
+
 static void a_device_that_hangs_ends_the_call(void **state)
 {
     struct data *d = calloc(1, sizeof(*d));
@@ -291,6 +321,7 @@ static const struct CMUnitTest fault_tests[] = {
     cmocka_unit_test(a_copy_that_fails),
     cmocka_unit_test(an_illegal_address_in_mid_batch),
     cmocka_unit_test(only_coded_bytes_cross_the_link),
+    cmocka_unit_test(the_threshold_is_measured),
 };
 /* Leaks its streams, as it must: outside of the leak checker's sight. */
 static const struct CMUnitTest hang_tests[] = {
