@@ -86,6 +86,7 @@ struct told {
     int code;
     char tag[64], blob[64], text[256];
     char first[256]; /* text of the first */
+    /* tag, blob: of the last that names one; text: of the last */
 };
 
 static struct told told;
@@ -96,8 +97,10 @@ static HELP void tell(void *user, const struct sl_fsck_problem *p)
     if (!t->n++)
         snprintf(t->first, sizeof(t->first), "%s", p->text);
     t->code = p->code;
-    snprintf(t->tag, sizeof(t->tag), "%s", p->tag ? p->tag : "");
-    snprintf(t->blob, sizeof(t->blob), "%s", p->blob ? p->blob : "");
+    if (p->tag)
+        snprintf(t->tag, sizeof(t->tag), "%s", p->tag);
+    if (p->blob)
+        snprintf(t->blob, sizeof(t->blob), "%s", p->blob);
     snprintf(t->text, sizeof(t->text), "%s", p->text);
 }
 

@@ -2,6 +2,10 @@
 /* What sl_fsck calls clean opens: it knows each rule of a start. */
 #include "fsck_help.h"
 
+#include <sys/stat.h>
+
+#define WIDE 100000u /* more than the log carries */
+
 /* A frame whose sum fits, and which is nothing. */
 static void log_add_nonsense(const char *dir, enum log_op op)
 {
@@ -346,6 +350,49 @@ static void what_is_no_lost_target_is_not_dropped(void **state)
     remove_dir(l.dir);
 }
 
+/* A disk that is gone may answer otherwise than that there is no file. */
+static void lost_target_need_not_be_enoent(void **state)
+{
+    (void)state;
+    char dir[64], sub[80], file[96], away[96];
+    int code = 0;
+    make_dir(dir, sizeof(dir));
+    make_store(dir);
+    snprintf(sub, sizeof(sub), "%s.disk", dir);
+    snprintf(away, sizeof(away), "%s.away", dir);
+    snprintf(file, sizeof(file), "%s/other", sub);
+    assert_int_equal(mkdir(sub, 0700), 0);
+    put_on_target(dir, file);
+    assert_int_equal(rename(sub, away), 0);
+    FILE *f = fopen(sub, "w"); /* ENOTDIR */
+    assert_non_null(f);
+    fclose(f);
+    assert_int_equal(fsck_drop(dir, SL_FSCK_REPAIR, "other"), 1);
+    assert_int_equal(report.repaired, 2);
+    assert_int_equal(fsck(dir, 0), 0);
+    assert_int_equal(read_all(dir, &code), BLOBS);
+    assert_int_equal(unlink(sub), 0);
+    remove_dir(away);
+    remove_dir(dir);
+}
+
+/* It may name the target. */
+static void record_of_a_newer_program_keeps_the_list(void **state)
+{
+    (void)state;
+    struct lost l;
+    lose(&l);
+    set_record(l.dir, "blob-7", META_BLOB_HEAD + sizeof("blob-7") - 1u + 32u,
+               UINT64_C(11) << 32, 1);
+    assert_int_equal(fsck_drop(l.dir, SL_FSCK_REPAIR, "other"), 1);
+    assert_non_null(strstr(told.text, "stays in the list"));
+    /* It is in the list still: its file comes back. */
+    assert_int_equal(rename(l.away, l.file), 0);
+    assert_int_equal(fsck_drop(l.dir, SL_FSCK_REPAIR, "other"), SL_EINVAL);
+    assert_int_equal(unlink(l.file), 0);
+    remove_dir(l.dir);
+}
+
 static void lost_target_is_dropped_on_demand(void **state)
 {
     (void)state;
@@ -422,10 +469,12 @@ static void log_keeps_what_it_has_for_a_target_that_is_away(void **state)
     remove_dir(dir);
 }
 
-/* A process that was killed: blobs on a target, and a large one on the data
- * file, in the log alone. */
-static void make_logged_on_target(const char *dir, const char *path)
+/* A process that was killed: a blob of so many bytes on a target, and a large
+ * one on the data file, in the log alone. */
+static void make_logged_on_target(const char *dir, const char *path,
+                                  uint64_t bytes)
 {
+    static uint8_t there[WIDE];
     int status = 1;
     pid_t pid = fork();
     if (pid == 0) {
@@ -447,7 +496,7 @@ static void make_logged_on_target(const char *dir, const char *path)
         if (sl_tag(rt, "tag", &tag))
             _exit(3);
         put_large(rt, tag);
-        if (path && sl_put(rt, tag, "there", 0, "bytes", 5, &how))
+        if (path && sl_put(rt, tag, "there", 0, there, bytes, &how))
             _exit(3);
         _exit(0);
     }
@@ -467,15 +516,14 @@ static void expect_blob(const char *dir, const char *name, uint64_t size)
 }
 
 /* What was acknowledged waits for a target that is away. */
-static void log_is_kept_for_a_target_that_is_away(void **state)
+static void log_of_bytes_waits(uint64_t bytes)
 {
-    (void)state;
     char dir[64], file[96], away[96], list[96];
     make_dir(dir, sizeof(dir));
     snprintf(file, sizeof(file), "%s.other", dir);
     snprintf(away, sizeof(away), "%s.away", dir);
     snprintf(list, sizeof(list), "%s/targets", dir);
-    make_logged_on_target(dir, file);
+    make_logged_on_target(dir, file, bytes);
     const char *const gone[] = {file, list};
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(rename(gone[i], away), 0);
@@ -488,9 +536,18 @@ static void log_is_kept_for_a_target_that_is_away(void **state)
         assert_int_equal(rename(away, gone[i]), 0);
     }
     assert_int_equal(fsck(dir, 0), 0);
-    expect_blob(dir, "there", 5);
+    assert_true(report.log_changes > 0);
+    expect_blob(dir, "there", bytes);
     assert_int_equal(unlink(file), 0);
     remove_dir(dir);
+}
+
+/* The log has the bytes, or only names them. */
+static void log_is_kept_for_a_target_that_is_away(void **state)
+{
+    (void)state;
+    log_of_bytes_waits(5);
+    log_of_bytes_waits(WIDE);
 }
 
 static void log_is_kept_when_the_capacity_shrank(void **state)
@@ -499,7 +556,7 @@ static void log_is_kept_when_the_capacity_shrank(void **state)
     char dir[64];
     struct sl_runtime *rt = NULL;
     make_dir(dir, sizeof(dir));
-    make_logged_on_target(dir, NULL);
+    make_logged_on_target(dir, NULL, 0);
     struct sl_config c = config_in(dir);
     c.file_bytes = 2 * 65536;
     assert_int_equal(sl_open(&c, &rt), SL_ECONFIG);
@@ -520,6 +577,8 @@ int main(void)
         cmocka_unit_test(target_that_is_away_is_named_and_kept),
         cmocka_unit_test(what_is_no_lost_target_is_not_dropped),
         cmocka_unit_test(lost_target_is_dropped_on_demand),
+        cmocka_unit_test(lost_target_need_not_be_enoent),
+        cmocka_unit_test(record_of_a_newer_program_keeps_the_list),
         cmocka_unit_test(log_keeps_what_it_has_for_a_target_that_is_away),
         cmocka_unit_test(log_is_kept_for_a_target_that_is_away),
         cmocka_unit_test(log_is_kept_when_the_capacity_shrank),

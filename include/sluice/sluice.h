@@ -381,7 +381,7 @@ struct sl_fsck_opts {
     void (*problem)(void *user, const struct sl_fsck_problem *p);
     void *user;
     /* With SL_FSCK_REPAIR: names of targets, commas between them, whose files
-     * are lost for good. They leave the list, and what they held of blobs is
+     * are lost for good: not there, another, cut, or not to be read. They leave the list, and what they held of blobs is
      * mended as other damage: the blob is removed, or with SL_FSCK_CUT reads
      * zeros there. Null: a target that is away may come back, so nothing of it is
      * given up. */

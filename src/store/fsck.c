@@ -109,6 +109,8 @@ static int verify(void *user, const struct meta_extent *e)
         return SL_ENOMEM;
     s = fsck_read_one(&f->files, e, buf);
     free(buf);
+    f->files.away += s == FSCK_NOWHERE && !fsck_is_lost(&f->files, e->target);
+    f->files.unread += s == FSCK_FAILED;
     /* As at a start: what else is wrong is no power cut's, and is told of the
      * blob. */
     return s == FSCK_BAD || s == FSCK_SHORT ? SL_ECHECKSUM : SL_OK;
@@ -125,7 +127,7 @@ static void hole_check(struct fsck *f)
 
     if (!h->synced)
         return;
-    f->frozen = !cuts;
+    f->frozen |= !cuts;
     snprintf(text, sizeof text,
              "log: damaged at byte %llu, frame %llu; %llu frames were synced, "
              "%llu whole ones follow the damage%s",
@@ -136,7 +138,8 @@ static void hole_check(struct fsck *f)
     fsck_problem(f, NULL, &p);
 }
 
-/* A repair ends the log, so bytes that only the log has would be gone. */
+/* A repair ends the log: bytes that only it has would be gone, and changes would
+ * count whose bytes nobody has seen. */
 static void away_check(struct fsck *f)
 {
     struct sl_fsck_problem p = {
@@ -144,8 +147,13 @@ static void away_check(struct fsck *f)
         .text = "log: has bytes for a target that is not there; nothing is "
                 "mended without it"};
 
-    if (!f->files.away)
+    if (!f->files.away && !f->files.unread)
         return;
+    if (!f->files.away) {
+        p.code = SL_EIO;
+        p.text = "log: names bytes that cannot be read; nothing is mended "
+                 "without them";
+    }
     f->frozen = 1;
     fsck_problem(f, NULL, &p);
 }
@@ -160,13 +168,13 @@ static int replay(struct fsck *f)
                       .user = f};
     int rc;
 
-    hole_check(f);
     if (!f->log.n && !f->log.hole.synced)
         return 0;
     rc = fsck_carried_load(f);
-    away_check(f);
     if (!rc)
         rc = meta_apply_in(&a, f->txn);
+    away_check(f);
+    hole_check(f);
     f->r->log_dropped = a.dropped;
     if (f->log.n)
         f->r->log_changes = f->log.n - 1u - a.dropped - a.skipped;
@@ -186,10 +194,12 @@ static int all_check(struct fsck *f)
 {
     int rc = replay(f);
 
-    fsck_files_tell_lost(f);
     if (!rc)
         rc = tags_check(f);
-    return rc ? rc : fsck_blobs(f);
+    if (!rc)
+        rc = fsck_blobs(f);
+    fsck_files_tell_lost(f);
+    return rc;
 }
 
 static int ended(struct fsck *f, int rc)
@@ -218,7 +228,7 @@ static int mend(struct fsck *f, struct store_dir *d)
 {
     int rc = commit(f);
 
-    return rc ? rc : fsck_files_drop(f, d);
+    return rc || f->newer ? rc : fsck_files_drop(f, d);
 }
 
 static int env_check(struct fsck *f, struct store_dir *d)

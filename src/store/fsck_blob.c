@@ -101,6 +101,7 @@ static int record_add(struct fsck *f, const MDB_val *key, const MDB_val *data)
         p.text = why;
     if (p.text) { /* a newer program may read what this one does not know */
         p.repaired = fsck_repairs(f) && p.code != SL_EVERSION;
+        f->newer += p.code == SL_EVERSION;
         fsck_problem(f, r, &p);
         free(e);
         return p.repaired ? record_remove(f, r) : 0;

@@ -13,8 +13,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* What a disk that is gone or dying answers, but not one that is only closed to
+ * this user. */
+static int is_gone(int err)
+{
+    return err == EIO || err == ENXIO || err == ENODEV || err == ENOTDIR ||
+           err == ESTALE;
+}
+
 /* A file that is not there is one of no bytes; what names it is a problem. */
-static int add(struct fsck *f, uint32_t number, const char *path,
+static int add(struct fsck *f, uint32_t number, const char *path, int given_up,
                struct fsck_file **out)
 {
     struct fsck_file *x = &f->files.at[f->files.n];
@@ -24,7 +32,7 @@ static int add(struct fsck *f, uint32_t number, const char *path,
     x->number = number;
     x->capacity = UINT64_MAX;
     x->fd = open(path, (fsck_repairs(f) ? O_RDWR : O_RDONLY) | O_CLOEXEC);
-    if (x->fd < 0 && errno != ENOENT) {
+    if (x->fd < 0 && errno != ENOENT && !(given_up && is_gone(errno))) {
         log_error("%s: %s", path, strerror(errno));
         return dir_errno(errno);
     }
@@ -75,6 +83,16 @@ static void is_away(struct fsck_file *x)
     x->bytes = 0;
 }
 
+static ssize_t read_first(int fd, uint8_t block[TIER_BLOCK])
+{
+    ssize_t n;
+
+    do
+        n = pread(fd, block, TIER_BLOCK, 0);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
 /* What a start asks of the file of a target. Its first block is no blob's. */
 static int check_listed(struct fsck *f, struct fsck_file *x,
                         const struct target_spec *spec)
@@ -82,11 +100,15 @@ static int check_listed(struct fsck *f, struct fsck_file *x,
     uint8_t block[TIER_BLOCK];
     const char *what = NULL;
     int code = SL_ENOTARGET;
+    ssize_t n = x->fd < 0 ? 0 : read_first(x->fd, block);
 
     x->capacity = spec->capacity;
     if (x->fd < 0) {
         what = "is not there";
-    } else if (pread(x->fd, block, sizeof block, 0) != (ssize_t)sizeof block) {
+    } else if (n < 0) {
+        what = "cannot be read";
+        code = SL_EIO;
+    } else if (n != (ssize_t)sizeof block) {
         what = "is cut";
         code = SL_ESHRUNK;
     } else if (!target_is_stamped(block, spec->identity)) {
@@ -119,9 +141,13 @@ void fsck_files_tell_lost(struct fsck *f)
     for (unsigned i = 0; i < f->files.n; i++) {
         if (!f->files.at[i].lost)
             continue;
-        p.repaired = fsck_repairs(f);
+        p.repaired = fsck_repairs(f) && !f->newer;
         snprintf(text, sizeof text, "target '%s': its file is lost%s",
-                 f->files.at[i].name, p.repaired ? ", it leaves the list" : "");
+                 f->files.at[i].name,
+                 p.repaired ? ", it leaves the list"
+                 : f->newer ? "; it stays in the list, since records of a "
+                              "newer program may name it"
+                            : "");
         fsck_problem(f, NULL, &p);
     }
 }
@@ -152,7 +178,8 @@ static int add_listed(struct store *s, struct target_spec *spec)
     if (strcmp(spec->kind, "file") != 0 && strcmp(spec->kind, "fault") != 0)
         problem(r->f, spec, SL_EINVAL, "is of a kind that does not last");
     else if (r->f->files.n < FSCK_FILES)
-        rc = add(r->f, spec->number, spec->path, &x);
+        rc = add(r->f, spec->number, spec->path,
+                 is_named(r->f->o->drop, spec->name), &x);
     else
         problem(r->f, spec, SL_ENOSPC, "is one too many");
     if (!rc)
@@ -174,7 +201,8 @@ static int drops_fit(const struct fsck *f)
         lost += f->files.at[i].lost != 0;
     if (names == lost)
         return SL_OK;
-    log_error("targets to drop: '%s' names one that is not in the list",
+    log_error("targets to drop: '%s' names one twice, or one that is not in "
+              "the list",
               f->o->drop);
     return SL_EINVAL;
 }
@@ -189,7 +217,7 @@ int fsck_files_open(struct fsck *f, struct store_dir *d)
         return rc;
     r->f = f;
     r->s.dir = d;
-    rc = add(f, 0, d->data, &x);
+    rc = add(f, 0, d->data, 0, &x);
     if (!rc)
         rc = target_list_read(&r->s, add_listed);
     if (!rc)

@@ -52,7 +52,8 @@ struct fsck_carried {
 struct fsck_files {
     struct fsck_carried *carried; /* sorted by target, place and order */
     uint32_t n_carried, room_carried;
-    uint32_t away; /* extents that the log carries for files that are away */
+    uint32_t away;   /* extents of the log for files that are away */
+    uint32_t unread; /* that it names and that cannot be read */
     struct fsck_file at[FSCK_FILES]; /* the data file is the first */
     unsigned n;
 };
@@ -82,6 +83,7 @@ struct fsck {
     struct meta_log log;
     MDB_txn *txn;
     uint64_t bad_frames; /* of the log, with a sum that fits */
+    uint64_t newer;      /* records of a newer program, which stay */
     int salvaged;        /* the metadata was made anew */
     int frozen;          /* nothing is mended: it would drop what the log has */
     struct fsck_record *record;
@@ -109,7 +111,7 @@ int fsck_files_open(struct fsck *f, struct store_dir *d);
 void fsck_files_close(struct fsck *f);
 /** True for a target that the user gives up. */
 int fsck_is_lost(const struct fsck_files *files, uint32_t number);
-/** Reports those that are lost, when it is known whether this repair mends. */
+/** Reports those that are lost, when it is known whether they leave the list. */
 void fsck_files_tell_lost(struct fsck *f);
 /** Takes those that are lost out of DIR/targets, when no record names them any
  *  more. Codes of target_list_write, logged. */

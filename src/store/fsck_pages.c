@@ -443,7 +443,7 @@ static int log_find(struct fsck_pages *o, const struct store_dir *d,
     rc = log_look(d->path, get(head + 8, 8), &l);
     if (rc)
         return rc;
-    if (l.n > 1 && (!trusted || !o->has_generation)) {
+    if ((l.n > 1 || l.hole.synced) && (!trusted || !o->has_generation)) {
         o->generation = get(head + 8, 8);
         o->has_generation = 1;
     }

@@ -102,11 +102,10 @@ static size_t frame_at(struct window *w, uint64_t at, struct log_hole *h)
     if (bytes > w->budget)
         return 0;
     p = look(w, at - LOG_SUM, LOG_SUM + (size_t)bytes);
-    if (!p)
-        return 0;
-    sum = XXH3_64bits_withSeed(p + LOG_SUM, (size_t)bytes - LOG_SUM,
-                               get_le(p, LOG_SUM));
-    if (get_le(p + bytes, LOG_SUM) != sum) {
+    sum = p ? XXH3_64bits_withSeed(p + LOG_SUM, (size_t)bytes - LOG_SUM,
+                                   get_le(p, LOG_SUM))
+            : 0;
+    if (!p || get_le(p + bytes, LOG_SUM) != sum) {
         w->budget -= bytes;
         return 0;
     }
