@@ -101,6 +101,21 @@ struct slb_place {
     uint64_t chunk, side;
 };
 
+/** Leader: gives the slot that was taken what a request needs; with an error
+ *  the slot is left. */
+SL_FN void slb_equip(const struct sl_dev *d, struct slm_prep *p,
+                     struct slb_need need, struct sl_until *u)
+{
+    if (need.side)
+        slb_side(d, p, u);
+    if (need.listed)
+        slb_list(d, p, need.listed, u);
+    if (need.klass)
+        slb_chunk(d, p, need.klass, u);
+    if (p->rc)
+        slm_undo(d, p);
+}
+
 /** Leader prepares (unless rc already says no), all ranks learn the places. */
 SL_FN struct slb_place slb_prepare(const struct sl_dev *d, const struct slg *g,
                                    struct slm_prep *p, struct slb_need need)
@@ -111,15 +126,8 @@ SL_FN struct slb_place slb_prepare(const struct sl_dev *d, const struct slg *g,
     if (g->rank == 0 && !p->rc) {
         struct sl_until u = sl_until_default(d);
         p->rc = sls_take(d, g->form, &u, &p->slot);
-        int taken = !p->rc;
-        if (need.side)
-            slb_side(d, p, &u);
-        if (need.listed)
-            slb_list(d, p, need.listed, &u);
-        if (need.klass)
-            slb_chunk(d, p, need.klass, &u);
-        if (p->rc && taken)
-            slm_undo(d, p);
+        if (!p->rc)
+            slb_equip(d, p, need, &u);
         if (!p->rc) {
             at.chunk = d->slots[p->slot].chunk;
             at.side = d->slots[p->slot].side;
@@ -175,13 +183,31 @@ SL_FN struct sl_future slb_launch(const struct slg *g, struct sl_future f)
     return f;
 }
 
+/** Sends a request on a name from a slot that was prepared. */
+SL_FN struct sl_future slb_send_named(const struct sl_dev *d,
+                                      const struct slg *g, uint32_t slot,
+                                      uint64_t side, const struct sl_key *k,
+                                      struct slm_request *q)
+{
+    struct sl_future f = slb_future(0);
+    slb_write_name(d, g, side, k);
+    slg_sync(g);
+    if (g->rank == 0) {
+        slb_address(d, k, q);
+        q->side = side;
+        f.slot = slot;
+        f.seq = slm_submit(d, slot, q);
+    }
+    f.kind = q->kind;
+    return slb_launch(g, f);
+}
+
 /** Any request on a blob or tag name that moves no payload. */
 SL_FN struct sl_future slb_begin_named(const struct sl_dev *d, int form,
                                        const struct sl_key *k,
                                        struct slm_request *q)
 {
     struct slg g = slg_make(form);
-    struct sl_future f = slb_future(0);
     struct slm_prep p = slb_prep(slb_check_name(k->len));
     struct slb_need need;
     need.side = k->len > SL_NAME_INLINE;
@@ -190,16 +216,7 @@ SL_FN struct sl_future slb_begin_named(const struct sl_dev *d, int form,
     struct slb_place at = slb_prepare(d, &g, &p, need);
     if (at.rc)
         return slb_future(at.rc);
-    slb_write_name(d, &g, at.side, k);
-    slg_sync(&g);
-    if (g.rank == 0) {
-        slb_address(d, k, q);
-        q->side = at.side;
-        f.slot = p.slot;
-        f.seq = slm_submit(d, p.slot, q);
-    }
-    f.kind = q->kind;
-    return slb_launch(&g, f);
+    return slb_send_named(d, &g, p.slot, at.side, k, q);
 }
 
 /** Gives the blob of `k` the key `to`; flags: SL_F_REPLACE. */
@@ -287,7 +304,18 @@ SL_FN struct sl_future slb_begin_aside(const struct sl_dev *d, int form,
     return slb_launch(&g, f);
 }
 
-/** Flags: SL_F_CODED_OK. */
+/** The request of a get; flags: SL_F_CODED_OK, SL_F_UNITS. */
+SL_FN void slb_range_request(struct slm_request *q, uint64_t offset,
+                             uint64_t size, uint32_t flags)
+{
+    slm_request_init(q, SL_POOL_STORE, SL_STORE_GET);
+    q->flags = (uint16_t)flags;
+    q->offset = offset;
+    q->size = size;
+    q->kind = SL_KIND_HOLD;
+}
+
+/** Flags: as slb_range_request. */
 SL_FN struct sl_future slb_begin_range(const struct sl_dev *d, int form,
                                        const struct sl_key *k, uint64_t offset,
                                        uint64_t size, uint32_t flags)
@@ -296,11 +324,7 @@ SL_FN struct sl_future slb_begin_range(const struct sl_dev *d, int form,
     int rc = slb_check_range(offset, size);
     if (rc)
         return slb_future(rc);
-    slm_request_init(&q, SL_POOL_STORE, SL_STORE_GET);
-    q.flags = (uint16_t)flags;
-    q.offset = offset;
-    q.size = size;
-    q.kind = SL_KIND_HOLD;
+    slb_range_request(&q, offset, size, flags);
     struct sl_future f = slb_begin_named(d, form, k, &q);
     f.size = size;
     return f;
@@ -342,11 +366,10 @@ struct slb_put {
     int inside;          /* they go into the cell instead */
 };
 
-/** Takes slot and chunks and writes the name. `beside`: the payload does not go
- *  into the cell, however small. With an error nothing is left to do. */
-SL_FN struct slb_put slb_put_place(const struct sl_dev *d, const struct slg *g,
-                                   const struct sl_key *k, uint64_t offset,
-                                   uint64_t size, uint32_t coded, int beside)
+/** What a put will need; p.rc says whether it can be. `beside`: the payload
+ *  does not go into the cell, however small. */
+SL_FN struct slb_put slb_put_plan(const struct sl_key *k, uint64_t offset,
+                                  uint64_t size, uint32_t coded, int beside)
 {
     struct slb_put x;
     int rc = slb_check_name(k->len);
@@ -361,6 +384,19 @@ SL_FN struct slb_put slb_put_place(const struct sl_dev *d, const struct slg *g,
     x.need.klass = 0;
     if (!x.p.rc && !x.inside && size && !x.need.listed)
         x.need.klass = sl_class_of(x.moved);
+    x.at.rc = 0;
+    x.at.chunk = 0;
+    x.at.side = 0;
+    return x;
+}
+
+/** Takes slot and chunks and writes the name. With an error nothing is left to
+ *  do. */
+SL_FN struct slb_put slb_put_place(const struct sl_dev *d, const struct slg *g,
+                                   const struct sl_key *k, uint64_t offset,
+                                   uint64_t size, uint32_t coded, int beside)
+{
+    struct slb_put x = slb_put_plan(k, offset, size, coded, beside);
     x.at = slb_prepare(d, g, &x.p, x.need);
     if (!x.at.rc)
         slb_write_name(d, g, x.at.side, k);
