@@ -571,6 +571,51 @@ static void the_cpu_takes_over_when_the_device_fails(void **state)
     rig_done(&r, &d);
 }
 
+/* ---- when all slots are taken ---- */
+
+#define SLOTS 32u
+#define TIMEOUT_NS (20u * SECOND_NS)
+
+/* The put is packed before it needs a slot, and then others have all. */
+static void a_coded_put_waits_for_a_slot_as_it_is_told(void **state)
+{
+    (void)state;
+    struct sl_config c = device_config();
+    struct sl_put_opts o = {
+        .size = sizeof(o), .score = -1.0f, .codec = SL_CODEC_LZ4};
+    struct sl_op *op[SLOTS + 1u];
+    struct rig r;
+    size_t which = 0;
+    c.lanes = 1;
+    c.depth = SLOTS;
+    c.timeout_ns = TIMEOUT_NS;
+    struct data d = rig_data(&r, &c);
+    upload(&r, d.at, d.want, LEAST);
+    assert_int_equal(
+        sl_put_begin(r.rt, r.tag, "p", 0, device(d.at), LEAST, &o, &op[0]), 0);
+    for (uint32_t i = 1; i <= SLOTS; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "s%u", i);
+        assert_int_equal(
+            sl_put_begin(r.rt, r.tag, name, 0, name, 2, NULL, &op[i]), 0);
+    }
+    /* Long enough to be packed, or it only packs, which is right too. */
+    uint64_t begun = slp_now();
+    for (uint32_t i = 0; i < 100u; i++)
+        assert_int_equal(sl_wait(&op[0], 1000000), SL_ETIMEDOUT);
+    assert_int_equal(sl_wait_any(op, SLOTS + 1u, LONG_NS, &which), 0);
+    assert_true(slp_now() - begun < TIMEOUT_NS);
+    assert_int_not_equal(which, 0);
+    assert_int_equal(sl_wait(&op[0], LONG_NS), 0);
+    for (uint32_t i = 1; i <= SLOTS; i++)
+        if (op[i])
+            assert_int_equal(sl_wait(&op[i], LONG_NS), 0);
+    assert_int_equal(moved(&r).coded_out, LEAST);
+    assert_int_equal(moved(&r).gave_up, 0);
+    expect_on_host(&r, &d, "p", LEAST);
+    rig_done(&r, &d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -582,6 +627,7 @@ int main(void)
         cmocka_unit_test(coded_units_outlive_the_process),
         cmocka_unit_test(units_find_another_tier),
         cmocka_unit_test(futures_of_coded_puts_end_or_are_cancelled),
+        cmocka_unit_test(a_coded_put_waits_for_a_slot_as_it_is_told),
         cmocka_unit_test(bad_puts_of_units_change_nothing),
         cmocka_unit_test(tables_that_lie_are_refused),
         cmocka_unit_test(damaged_units_give_a_code),

@@ -297,6 +297,49 @@ static void futures_of_device_memory_end(void **state)
     rig_close(&r);
 }
 
+#define SLOTS 32u
+#define TIMEOUT_NS (20u * SECOND_NS)
+
+static void a_get_waits_for_a_slot_as_it_is_told(void **state)
+{
+    (void)state;
+    struct sl_config c = device_config();
+    struct sl_op *op[SLOTS + 1u];
+    struct rig r;
+    char name[SL_NAME_MAX + 1u];
+    size_t which = 0;
+    memset(name, 'n', SL_NAME_MAX);
+    c.lanes = 1;
+    c.depth = SLOTS;
+    c.timeout_ns = TIMEOUT_NS;
+    rig_open(&r, &c);
+    struct data d = data_new(&r);
+    name[SL_NAME_MAX] = 0;
+    const char *const names[] = {"short", name};
+    for (uint32_t k = 0; k < COUNT(names); k++) {
+        put_from_device(&r, &d, names[k], 0, 3000);
+        for (uint32_t i = 1; i <= SLOTS; i++)
+            assert_int_equal(
+                sl_put_begin(r.rt, r.tag, "s", 0, "s", 1, NULL, &op[i]), 0);
+        uint64_t begun = slp_now();
+        assert_int_equal(
+            sl_get_begin(r.rt, r.tag, names[k], 0, device(d.at), 3000, &op[0]),
+            0);
+        assert_int_equal(sl_test(&op[0]), SL_EAGAIN);
+        assert_int_equal(sl_wait(&op[0], 1000000), SL_ETIMEDOUT);
+        assert_int_equal(sl_wait_any(op, SLOTS + 1u, LONG_NS, &which), 0);
+        assert_true(slp_now() - begun < TIMEOUT_NS);
+        assert_int_not_equal(which, 0);
+        assert_int_equal(sl_wait(&op[0], LONG_NS), 0);
+        for (uint32_t i = 1; i <= SLOTS; i++)
+            if (op[i])
+                assert_int_equal(sl_wait(&op[i], LONG_NS), 0);
+    }
+    assert_int_equal(slots_in_use(&r.rt->host->handle), 0);
+    data_free(&d);
+    rig_close(&r);
+}
+
 static void cancelled_calls_leave_nothing_behind(void **state)
 {
     (void)state;
@@ -525,6 +568,7 @@ int main(void)
         cmocka_unit_test(memory_of_a_device_that_is_not_open_is_refused),
         cmocka_unit_test(a_get_past_the_end_writes_nothing),
         cmocka_unit_test(futures_of_device_memory_end),
+        cmocka_unit_test(a_get_waits_for_a_slot_as_it_is_told),
         cmocka_unit_test(cancelled_calls_leave_nothing_behind),
         cmocka_unit_test(a_device_closes_beside_futures),
         cmocka_unit_test(the_runtime_closes_beside_futures),

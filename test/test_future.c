@@ -135,6 +135,93 @@ static void many_are_waited_for_in_any_order(void **state)
     }
 }
 
+/* ---- when all slots are taken ---- */
+
+#define SLOTS 32u
+#define TIMEOUT_NS (10u * SECOND_NS)
+
+/* op[0] is left for others; the rest are puts that have ended, perhaps, but
+ * that nobody has waited for. */
+static void take_all_slots(struct sl_runtime *one, uint64_t tag,
+                           struct sl_op *op[SLOTS + 1u])
+{
+    for (uint32_t i = 1; i <= SLOTS; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "s%u", i);
+        assert_int_equal(sl_put_begin(one, tag, name, 0, name, 2, NULL, &op[i]),
+                         0);
+    }
+}
+
+static void get_waits_for_a_slot_as_it_is_told(const char *name)
+{
+    struct sl_op *op[SLOTS + 1u];
+    struct sl_config c = runtime_config();
+    uint64_t tag, begun, took;
+    size_t which = 0;
+    char got[6] = {0};
+    c.lanes = 1;
+    c.depth = SLOTS;
+    c.timeout_ns = TIMEOUT_NS;
+    struct sl_runtime *one = runtime_open(&c);
+    assert_int_equal(sl_tag(one, "t", &tag), 0);
+    assert_int_equal(sl_put(one, tag, name, 0, "12345", 6, NULL), 0);
+    take_all_slots(one, tag, op);
+    begun = slp_now();
+    assert_int_equal(sl_get_begin(one, tag, name, 0, got, 6, &op[0]), 0);
+    assert_int_equal(sl_test(&op[0]), SL_EAGAIN);
+    assert_int_equal(sl_wait(&op[0], 1000000), SL_ETIMEDOUT);
+    assert_int_equal(sl_wait_any(op, 1, 1000000, &which), SL_ETIMEDOUT);
+    assert_int_equal(sl_wait_any(op, SLOTS + 1u, LONG_NS, &which), 0);
+    took = slp_now() - begun;
+    assert_true(took < TIMEOUT_NS);
+    assert_int_not_equal(which, 0);
+    assert_int_equal(sl_wait(&op[0], LONG_NS), 0);
+    assert_string_equal(got, "12345");
+    for (uint32_t i = 1; i <= SLOTS; i++)
+        if (op[i])
+            assert_int_equal(end(op[i]), 0);
+    assert_int_equal(slots_in_use(&one->host->handle), 0);
+    assert_int_equal(sl_close(one), 0);
+}
+
+static void gets_wait_for_a_slot_as_they_are_told(void **state)
+{
+    char name[SL_NAME_MAX + 1u];
+    (void)state;
+    get_waits_for_a_slot_as_it_is_told("short");
+    memset(name, 'n', SL_NAME_MAX);
+    name[SL_NAME_MAX] = 0;
+    get_waits_for_a_slot_as_it_is_told(name);
+}
+
+/* The side chunk of a long name is under way, or the get is. */
+static void gets_that_begin_are_cancelled(void **state)
+{
+    struct sl_op *op[SLOTS + 1u];
+    struct sl_config c = runtime_config();
+    char name[SL_NAME_MAX + 1u], got[4];
+    uint64_t tag;
+    (void)state;
+    memset(name, 'n', SL_NAME_MAX);
+    name[SL_NAME_MAX] = 0;
+    c.lanes = 1;
+    c.depth = SLOTS;
+    struct sl_runtime *one = runtime_open(&c);
+    assert_int_equal(sl_tag(one, "t", &tag), 0);
+    for (uint32_t i = 0; i < 2u * SLOTS; i++) {
+        assert_int_equal(sl_get_begin(one, tag, name, 0, got, 4, &op[0]), 0);
+        sl_cancel(&op[0]);
+    }
+    take_all_slots(one, tag, op);
+    assert_int_equal(sl_get_begin(one, tag, name, 0, got, 4, &op[0]), 0);
+    sl_cancel(&op[0]);
+    for (uint32_t i = 1; i <= SLOTS; i++)
+        assert_int_equal(end(op[i]), 0);
+    assert_int_equal(sl_get(one, tag, name, 0, got, 4, NULL), SL_ENOENT);
+    assert_int_equal(sl_close(one), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +229,8 @@ int main(void)
         cmocka_unit_test(results_that_are_errors_leave_the_answer_alone),
         cmocka_unit_test(wrong_arguments_begin_nothing),
         cmocka_unit_test(many_are_waited_for_in_any_order),
+        cmocka_unit_test(gets_wait_for_a_slot_as_they_are_told),
+        cmocka_unit_test(gets_that_begin_are_cancelled),
     };
     return cmocka_run_group_tests(tests, open_runtime, close_runtime);
 }

@@ -453,7 +453,9 @@ SL_API int sl_rename_begin(struct sl_runtime *rt, uint64_t tag,
                            const char *newname, uint32_t flags,
                            struct sl_op **out);
 SL_API int sl_flush_begin(struct sl_runtime *rt, struct sl_op **out);
-/** SL_EAGAIN: not yet. Any other code is the result; *op is freed and null. */
+/** SL_EAGAIN: not yet. Any other code is the result; *op is freed and null.
+ *  Waits for no slot: a get, and a put of device memory that is coded there,
+ *  may have none yet and goes on when another future has ended. */
 SL_API int sl_test(struct sl_op **op);
 /** SL_ETIMEDOUT: not yet, the future stays valid. */
 SL_API int sl_wait(struct sl_op **op, uint64_t timeout_ns);

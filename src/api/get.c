@@ -64,18 +64,80 @@ int get_goes_on(const struct sl_dev *d, struct get_run *g, int code)
     return 1;
 }
 
+/* ---- how a range begins ---- */
+
+/* The side chunk that *f has asked for becomes the slot's. */
+static int side_lent(const struct sl_dev *d, struct sl_future *f,
+                     struct sl_until *u)
+{
+    uint64_t reply = 0;
+    int rc = slm_poll(d, f->slot, f->seq, u, &reply);
+    if (rc == SL_EAGAIN || rc == SL_ETIMEDOUT)
+        return SL_EAGAIN;
+    f->live = 0;
+    if (rc)
+        return rc; /* the channel is lost */
+    sls_settle(d, f->slot, f->seq, f->kind, reply);
+    rc = sl_reply_code(reply);
+    if (rc)
+        sls_give(d, f->slot);
+    return rc;
+}
+
+static void ask_side(const struct sl_dev *d, struct sl_future *f)
+{
+    struct slm_request q;
+    slm_request_init(&q, SL_POOL_ADMIN, SL_ADMIN_CHUNK);
+    q.container = (uint16_t)(f->slot % d->n_lanes);
+    q.klass = SL_LENT_MIN_SHIFT;
+    q.kind = SL_KIND_SIDE;
+    f->seq = slm_submit(d, f->slot, &q);
+    f->kind = SL_KIND_SIDE;
+    f->live = 1;
+}
+
+int range_begin(const struct sl_dev *d, const struct range_ask *r,
+                struct sl_until u, struct sl_future *f)
+{
+    struct slg g = slg_make(SL_THREAD);
+    struct slm_request q;
+    int rc = 0;
+    if (!f->live) {
+        *f = slb_future(0);
+        rc = sls_take(d, SL_THREAD, &u, &f->slot);
+        if (rc)
+            return rc == SL_ETIMEDOUT ? SL_EAGAIN : rc;
+        if (r->key->len > SL_NAME_INLINE && !d->slots[f->slot].side)
+            ask_side(d, f);
+    }
+    if (f->live)
+        rc = side_lent(d, f, &u);
+    if (rc)
+        return rc;
+    slb_range_request(&q, r->offset, r->size, r->flags);
+    *f = slb_send_named(d, &g, f->slot, d->slots[f->slot].side, r->key, &q);
+    f->data = r->data;
+    f->size = r->size;
+    f->want = 1;
+    return 0;
+}
+
+/* ---- windows ---- */
+
 /* The last window goes first: whether the range is past the end is known
- * before anything is written. SL_ETIMEDOUT: no slot was free. */
-static int begin_window(const struct sl_dev *d, struct get_run *g)
+ * before anything is written. SL_EAGAIN: later. */
+static int begin_window(const struct sl_dev *d, struct get_run *g,
+                        struct sl_until u)
 {
     uint64_t at = (g->n - 1u - g->done) * g->window;
     uint64_t left = g->size - at;
-    g->f = sl_get_begin_thread(d, g->key, g->offset + at,
-                               g->data ? g->data + at : NULL,
-                               left < g->window ? left : g->window);
-    g->f.want = 1;
-    g->begun = g->f.live;
-    return g->f.live ? 0 : g->f.code;
+    struct range_ask r = {.key = &g->key,
+                          .offset = g->offset + at,
+                          .data = g->data ? g->data + at : NULL,
+                          .size = left < g->window ? left : g->window};
+    int rc = range_begin(d, &r, u, &g->f);
+    g->begun = !rc;
+    return rc;
 }
 
 static int end_window(struct get_run *g)
@@ -97,9 +159,9 @@ int get_step(const struct sl_dev *d, struct get_run *g, struct sl_until u)
     int rc = 0;
     while (!rc && g->done < g->n) {
         if (!g->begun) {
-            rc = begin_window(d, g);
-            if (rc == SL_ETIMEDOUT)
-                return rc;
+            rc = begin_window(d, g, u);
+            if (rc == SL_EAGAIN)
+                return u.timeout_ns ? SL_ETIMEDOUT : SL_EAGAIN;
             if (rc && get_goes_on(d, g, rc)) {
                 rc = 0;
                 continue;
@@ -124,7 +186,7 @@ int get_step(const struct sl_dev *d, struct get_run *g, struct sl_until u)
 
 void get_abandon(const struct sl_dev *d, struct get_run *g)
 {
-    if (g->begun)
+    if (g->f.live)
         sl_abandon_thread(d, &g->f);
     g->begun = 0;
     g->ended = 1;

@@ -39,27 +39,23 @@ static int fail(struct device_get *x, int code)
 /* While others are under way nobody waits for a slot: theirs may be the last.
  * A long name needs more than a slot. SL_EAGAIN: later. */
 static int ask(const struct sl_dev *d, struct device_get *x,
-               struct device_window *w)
+               struct device_window *w, struct sl_until u)
 {
     const struct get_run *g = &x->g;
-    struct sl_dev quick = *d;
-    if (x->live) {
-        if (g->key.len > SL_NAME_INLINE)
-            return SL_EAGAIN;
-        quick.timeout_ns = 0;
-    }
-    w->f =
-        slb_begin_range(&quick, SL_THREAD, &g->key, g->offset + w->at, w->bytes,
-                        x->decodes ? SL_F_CODED_OK | SL_F_UNITS : 0u);
-    w->f.want = 1;
-    if (w->f.live)
-        return 0;
-    return x->live && w->f.code == SL_ETIMEDOUT ? SL_EAGAIN : w->f.code;
+    struct range_ask r = {.key = &g->key,
+                          .offset = g->offset + w->at,
+                          .size = w->bytes,
+                          .flags =
+                              x->decodes ? SL_F_CODED_OK | SL_F_UNITS : 0u};
+    if (x->live && g->key.len > SL_NAME_INLINE)
+        return SL_EAGAIN;
+    return range_begin(d, &r, x->live ? sl_until_ns(0) : u, &w->f);
 }
 
 /* The last goes first, and alone: whether the range is past the end is known
  * before anything is written. True: something happened. */
-static int begin(const struct sl_dev *d, struct device_get *x)
+static int begin(const struct sl_dev *d, struct device_get *x,
+                 struct sl_until u)
 {
     struct get_run *g = &x->g;
     struct device_window *w = window_at(x, x->begun);
@@ -68,7 +64,7 @@ static int begin(const struct sl_dev *d, struct device_get *x)
         return 0;
     w->at = (g->n - 1u - x->begun) * g->window;
     w->bytes = g->size - w->at < g->window ? g->size - w->at : g->window;
-    int rc = ask(d, x, w);
+    int rc = ask(d, x, w, u);
     if (rc == SL_EAGAIN)
         return 0;
     if (rc)
@@ -193,9 +189,10 @@ static int advance(const struct sl_dev *d, struct device_get *x,
 
 /* ---- all ---- */
 
-static int move_on(const struct sl_dev *d, struct device_get *x)
+static int move_on(const struct sl_dev *d, struct device_get *x,
+                   struct sl_until u)
 {
-    int moved = begin(d, x);
+    int moved = begin(d, x, u);
     for (uint64_t i = x->g.done; i < x->begun; i++)
         moved |= advance(d, x, window_at(x, i));
     while (x->g.done < x->begun &&
@@ -250,7 +247,7 @@ int device_get_step(const struct sl_dev *d, struct device_get *x,
                     struct sl_until u)
 {
     for (uint32_t round = 0;; round++) {
-        if (move_on(d, x))
+        if (move_on(d, x, u))
             round = 0;
         if (x->code && !x->live && !begins_again(d, x)) {
             end(x);
@@ -288,7 +285,7 @@ void device_get_abandon(const struct sl_dev *d, struct device_get *x)
         return;
     for (uint32_t i = 0; i < DEVICE_WINDOWS; i++) {
         struct device_window *w = &x->win[i];
-        if (w->stage == WINDOW_ASKED)
+        if (w->f.live) /* asked, or its slot is being prepared */
             slb_abandon(d, SL_THREAD, &w->f);
         if (w->stage != WINDOW_COPYING)
             continue;

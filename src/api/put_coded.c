@@ -153,19 +153,19 @@ static uint64_t sum_up(const struct device_put *p)
 }
 
 /* Takes slot, table and chunks. */
-static int lend(const struct sl_dev *d, struct device_put *p)
+static int lend(const struct sl_dev *d, struct device_put *p, struct sl_until u)
 {
     const struct sl_page_entry *e = (const void *)p->room->mem;
-    struct sl_until u = sl_until_default(d);
+    struct sl_until own;
     struct slg g = slg_make(SL_THREAD);
     struct slm_request q;
     struct slb_put *x = &p->place;
     memset(x, 0, sizeof(*x));
     x->need.side = p->key.len > SL_NAME_INLINE;
     x->need.klass = sl_class_of(p->n * sizeof(uint64_t));
-    x->at = slb_prepare(d, &g, &x->p, x->need);
-    if (x->at.rc)
-        return x->at.rc;
+    int rc = device_place(d, x, u);
+    if (rc)
+        return rc;
     slb_write_name(d, &g, x->at.side, &p->key);
     for (uint32_t i = 0; i < p->n; i++) {
         uint64_t word = sl_unit_make(0, coded_bytes(&e[i], plain_bytes(p, i)));
@@ -176,7 +176,8 @@ static int lend(const struct sl_dev *d, struct device_put *p)
     q.chunk = x->at.chunk;
     q.size = p->n;
     q.kind = SL_KIND_EXCHANGE;
-    slm_call(d, &x->p, &q, &u);
+    own = sl_until_default(d);
+    slm_call(d, &x->p, &q, &own);
     if (x->p.rc)
         slm_undo(d, &x->p);
     return x->p.rc;
@@ -202,7 +203,8 @@ static int queue_send(const struct device_put *p)
     return s->gpu->ops->launch(s, &l);
 }
 
-int put_coded_send(const struct sl_dev *d, struct device_put *p)
+int put_coded_send(const struct sl_dev *d, struct device_put *p,
+                   struct sl_until u)
 {
     uint64_t sum = sum_up(p);
     int rc = sum ? 0 : SL_EDEVICE;
@@ -210,9 +212,8 @@ int put_coded_send(const struct sl_dev *d, struct device_put *p)
         p->q.codec = SL_CODEC_NONE; /* it was tried */
         rc = SL_ENOSPC;
     }
-    p->coded_ns = clock_ns() - p->begun_ns;
     if (!rc)
-        rc = lend(d, p);
+        rc = lend(d, p, u);
     if (rc)
         return rc;
     rc = transfer_begin(p->mem.transfers, TRANSFER_OUT, &p->work);
@@ -223,6 +224,7 @@ int put_coded_send(const struct sl_dev *d, struct device_put *p)
     transfer_seal(p->work, queue_send(p));
     struct transfer_counts add = {.coded_out = p->size, .blocks_out = sum};
     transfers_count(p->mem.transfers, &add);
+    p->stage = PUT_SEND;
     return 0;
 }
 

@@ -5,6 +5,7 @@
  * there, so the store sees a put like any other.
  */
 #include "api/runtime.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <string.h>
@@ -76,6 +77,23 @@ static uint64_t listed_at(const struct sl_dev *d, const struct device_put *p,
     return listed(d, &p->place, i);
 }
 
+int device_place(const struct sl_dev *d, struct slb_put *x, struct sl_until u)
+{
+    struct slm_prep *p = &x->p;
+    if (!p->rc)
+        p->rc = sls_take(d, SL_THREAD, &u, &p->slot);
+    if (p->rc)
+        return p->rc == SL_ETIMEDOUT ? SL_EAGAIN : p->rc;
+    struct sl_until own = sl_until_default(d);
+    slb_equip(d, p, x->need, &own);
+    x->at.rc = p->rc;
+    if (p->rc)
+        return p->rc;
+    x->at.chunk = d->slots[p->slot].chunk;
+    x->at.side = d->slots[p->slot].side;
+    return 0;
+}
+
 /* ---- stages ---- */
 
 /* Nothing is under way: gives back what the stage has. */
@@ -111,18 +129,20 @@ void device_put_forget(struct device_put *p)
         leave(p);
 }
 
-static int begin_copy(const struct sl_dev *d, struct device_put *p)
+/* Takes slot and chunks, and starts to fill them. */
+static int begin_copy(const struct sl_dev *d, struct device_put *p,
+                      struct sl_until u)
 {
     struct slg g = slg_make(SL_THREAD);
     struct gpu_copy list[CHUNKS];
     int rc;
-    drop_room(p);
-    p->stage = PUT_COPY;
     p->path = p->q.codec ? SL_PATH_CPU : SL_PATH_NONE;
-    p->place = slb_put_place(d, &g, &p->key, p->offset, p->size, 0, 1);
-    rc = p->place.at.rc;
+    p->place = slb_put_plan(&p->key, p->offset, p->size, 0, 1);
+    rc = device_place(d, &p->place, u);
     if (rc)
         return rc;
+    slb_write_name(d, &g, p->place.at.side, &p->key);
+    p->stage = PUT_COPY;
     rc = transfer_begin(p->mem.transfers, TRANSFER_OUT, &p->work);
     if (rc) {
         undo(d, p);
@@ -133,6 +153,15 @@ static int begin_copy(const struct sl_dev *d, struct device_put *p)
     struct transfer_counts add = {.plain_out = p->size};
     transfers_count(p->mem.transfers, &add);
     return 0;
+}
+
+/* The device failed, or had no use (SL_ENOSPC): the CPU may do it. */
+static void go_plain(struct device_put *p, int code)
+{
+    struct transfer_counts add = {.gave_up = code != SL_ENOSPC};
+    transfers_count(p->mem.transfers, &add);
+    drop_room(p);
+    p->stage = PUT_PLACE;
 }
 
 int device_put_begin(const struct sl_dev *d, struct device_put *p,
@@ -146,11 +175,13 @@ int device_put_begin(const struct sl_dev *d, struct device_put *p,
     p->stage = PUT_PACK;
     p->path = SL_PATH_GPU;
     int rc = slb_check_name(p->key.len);
-    if (!rc && put_coded_pack(p, unit))
-        rc = begin_copy(d, p);
+    if (!rc && put_coded_pack(p, unit)) {
+        p->stage = PUT_PLACE;
+        rc = begin_copy(d, p, sl_until_default(d));
+    }
     if (rc)
         leave(p);
-    return rc;
+    return rc == SL_EAGAIN ? SL_ETIMEDOUT : rc;
 }
 
 static void send(const struct sl_dev *d, struct device_put *p)
@@ -167,40 +198,59 @@ static void send(const struct sl_dev *d, struct device_put *p)
     drop_room(p);
 }
 
-/* The work of the stage has ended with `code`: on to the next. */
-static int next_stage(const struct sl_dev *d, struct device_put *p, int code)
+/* The work of the stage has ended with `code`. */
+static int work_ended(const struct sl_dev *d, struct device_put *p, int code)
 {
     transfer_end(p->work);
     p->work = NULL;
-    if (code)
+    if (code) {
         undo(d, p);
-    if (!code && p->stage != PUT_PACK) {
+        if (p->stage == PUT_COPY)
+            return code;
+        go_plain(p, code);
+    } else if (p->stage == PUT_PACK) {
+        p->coded_ns = clock_ns() - p->begun_ns;
+        p->stage = PUT_LEND;
+    } else {
         send(d, p);
-        return 0;
     }
-    if (!code)
-        code = put_coded_send(d, p);
-    if (!code) {
-        p->stage = PUT_SEND;
-        return 0;
+    return 0;
+}
+
+/* Starts the next work, which needs a slot. SL_EAGAIN: none is free. */
+static int begin_work(const struct sl_dev *d, struct device_put *p,
+                      struct sl_until u)
+{
+    if (p->stage == PUT_LEND) {
+        int rc = put_coded_send(d, p, u);
+        if (!rc || rc == SL_EAGAIN)
+            return rc;
+        go_plain(p, rc);
     }
-    if (p->stage == PUT_COPY)
-        return code;
-    /* The device failed, or had no use: the CPU may do it. */
-    struct transfer_counts add = {.gave_up = code != SL_ENOSPC};
-    transfers_count(p->mem.transfers, &add);
-    return begin_copy(d, p);
+    return begin_copy(d, p, u);
+}
+
+/* One stage further. */
+static int next_stage(const struct sl_dev *d, struct device_put *p,
+                      struct sl_until *u)
+{
+    int rc;
+    if (p->work) {
+        rc = device_wait(p->work, u);
+        return rc == SL_EAGAIN || rc == SL_ETIMEDOUT ? SL_EAGAIN
+                                                     : work_ended(d, p, rc);
+    }
+    return begin_work(d, p, *u);
 }
 
 int device_put_step(const struct sl_dev *d, struct device_put *p,
                     struct sl_until u)
 {
     int rc;
-    while (p->work) {
-        rc = device_wait(p->work, &u);
-        if (rc == SL_EAGAIN || rc == SL_ETIMEDOUT)
-            return rc;
-        rc = next_stage(d, p, rc);
+    while (p->stage != PUT_SENT) {
+        rc = next_stage(d, p, &u);
+        if (rc == SL_EAGAIN)
+            return u.timeout_ns ? SL_ETIMEDOUT : SL_EAGAIN;
         if (rc) {
             leave(p);
             return rc;
@@ -220,7 +270,7 @@ void device_put_abandon(const struct sl_dev *d, struct device_put *p)
     if (p->ended)
         return;
     if (!p->work) {
-        sl_abandon_thread(d, &p->f);
+        sl_abandon_thread(d, &p->f); /* or it waits for a slot */
     } else if (device_wait(p->work, &u) != SL_ETIMEDOUT) {
         undo(d, p);
     } else {

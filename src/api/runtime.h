@@ -142,6 +142,19 @@ int page_fetch(struct sl_runtime *rt, const struct page_ask *ask,
 /** The next of the page's names; p->n > 0. SL_EPROTO. */
 int page_next(struct page_got *p, struct sl_entry *out);
 
+/** A range of a blob; its name and its end were checked. */
+struct range_ask {
+    const struct sl_key *key;
+    uint64_t offset, size;
+    uint8_t *data; /* null: who waits does not copy */
+    uint32_t flags;
+};
+/** Begins a get as *f, which was slb_future's at first. It waits until `u` for
+ *  a slot, and for a side chunk when the name is long. SL_EAGAIN: not yet; call
+ *  again with the same, or abandon *f when it is live. */
+int range_begin(const struct sl_dev *d, const struct range_ask *r,
+                struct sl_until u, struct sl_future *f);
+
 /** A get in windows, so that a large one needs little of the arena. All
  *  windows are of one version, or it starts again; smaller ones when a window
  *  has too many extents. */
@@ -154,7 +167,7 @@ struct get_run {
     uint64_t exists;
     uint32_t restarts_left;
     int again; /* it has been tried again for want of chunks */
-    int begun; /* f is a window under way */
+    int begun; /* f is a window under way; live before: it is beginning */
     int ended;
     struct sl_future f;
 };
@@ -191,19 +204,22 @@ int device_wait(struct transfer *t, struct sl_until *u);
 /**
  * A put of device memory.
  *
- *   plain: COPY -> SENT             the copy engine fills the chunks
- *   coded: PACK -> SEND -> SENT     kernels make blocks, then move them into a
- *            |      |               chunk for each unit (put_coded.c)
- *            +------+--> COPY       when the device fails, or nothing shrinks
+ *   plain: PLACE -> COPY -> SENT    the copy engine fills the chunks
+ *   coded: PACK -> LEND -> SEND -> SENT    kernels make blocks, then move them
+ *            |       |       |             into a chunk for each unit
+ *            +-------+-------+--> PLACE    (put_coded.c); when the device fails
+ *                                          or nothing shrinks
+ *
+ * PLACE and LEND wait for a slot; in the others but SENT `work` is under way.
  */
 struct device_put {
     struct device_memory mem;
     struct sl_key key;
     uint64_t offset, size;
     struct slm_request q;
-    enum { PUT_PACK, PUT_SEND, PUT_COPY, PUT_SENT } stage;
+    enum { PUT_PACK, PUT_LEND, PUT_SEND, PUT_PLACE, PUT_COPY, PUT_SENT } stage;
     struct slb_put place;
-    struct transfer *work; /* null when it is sent */
+    struct transfer *work; /* null when none is under way */
     /* Of the coded way. */
     struct transfer_room *room;
     uint32_t unit, n; /* plain bytes of one; how many */
@@ -230,13 +246,19 @@ void device_give_back(const struct sl_dev *d, const struct device_put *p,
                       uint64_t (*at)(const struct sl_dev *d,
                                      const struct device_put *p, uint64_t i));
 
+/** Takes a slot, and in it what the put needs, of which x->need and x->p tell.
+ *  SL_EAGAIN: no slot is free until `u`. What the workers lend takes as long as
+ *  it takes, at most the channel's time. */
+int device_place(const struct sl_dev *d, struct slb_put *x, struct sl_until u);
+
 /* put_coded.c. With a code other than 0 nothing of the step is left, and the put
  * goes the plain way. */
 /** Starts to pack. SL_ENOSYS: the put is not to be coded on the device. */
 int put_coded_pack(struct device_put *p, uint32_t unit);
 /** Packed: has chunks lent and starts to send. SL_ENOSPC: coding saves nothing,
- *  p->q says so. */
-int put_coded_send(const struct sl_dev *d, struct device_put *p);
+ *  p->q says so. SL_EAGAIN: no slot is free until `u`. */
+int put_coded_send(const struct sl_dev *d, struct device_put *p,
+                   struct sl_until u);
 /** All is in the chunks: the request of the put. */
 void put_coded_request(const struct device_put *p, struct slm_request *q);
 /** Gives chunks and slot back; nothing is under way. */
