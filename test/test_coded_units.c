@@ -4,6 +4,8 @@
  * device fails. Units are small, as lanes are emulated where no GPU is. */
 #include "device_help.h"
 
+#include "sluice/pages.h"
+
 #define MOST (160u * 1024u)
 #define LEAST 16384u
 #define UNIT 4096u
@@ -571,6 +573,59 @@ static void the_cpu_takes_over_when_the_device_fails(void **state)
     rig_done(&r, &d);
 }
 
+/* ---- a device that says what cannot be ---- */
+
+static struct {
+    const struct gpu_ops *real;
+    struct sl_page_entry *entries; /* on their way to the host */
+    uint32_t stored;
+} lie;
+
+static int lying_copy(struct gpu_stream *s, const struct gpu_copy *c, size_t n)
+{
+    if (n == 1u && c->bytes == LEAST / UNIT * sizeof(*lie.entries))
+        lie.entries = (void *)(uintptr_t)c->to;
+    return lie.real->copy_list(s, c, n);
+}
+static int lying_test(struct gpu_event *e)
+{
+    int rc = lie.real->event_test(e);
+    if (!rc && lie.entries) {
+        lie.entries[1].kind = SL_PAGE_LZ4;
+        lie.entries[1].stored = lie.stored;
+        lie.entries = NULL;
+    }
+    return rc;
+}
+
+/* Such a unit goes as it is, and the others stay coded. */
+static void a_block_larger_than_can_be_is_not_taken(void **state)
+{
+    static const uint32_t stored[] = {UNIT + 1u, 0x80000000u, 0xfffff000u,
+                                      0xfffff800u, UINT32_MAX};
+    (void)state;
+    struct sl_config c = device_config();
+    struct rig r;
+    struct data d = rig_data(&r, &c);
+    static struct gpu_ops lying;
+    lying = *r.device->gpu->ops;
+    lie.real = r.device->gpu->ops;
+    lying.copy_list = lying_copy;
+    lying.event_test = lying_test;
+    for (uint32_t i = 0; i < COUNT(stored); i++) {
+        struct sl_device_moved m = moved(&r);
+        lie.stored = stored[i];
+        r.device->gpu->ops = &lying;
+        put_coded(&r, &d, "l", 0, LEAST, SL_PATH_GPU);
+        r.device->gpu->ops = lie.real;
+        assert_null(lie.entries);
+        assert_in_range(moved(&r).blocks_out - m.blocks_out, UNIT, LEAST - 1u);
+        expect_on_host(&r, &d, "l", LEAST);
+    }
+    assert_int_equal(moved(&r).gave_up, 0);
+    rig_done(&r, &d);
+}
+
 /* ---- when all slots are taken ---- */
 
 #define SLOTS 32u
@@ -627,6 +682,7 @@ int main(void)
         cmocka_unit_test(coded_units_outlive_the_process),
         cmocka_unit_test(units_find_another_tier),
         cmocka_unit_test(futures_of_coded_puts_end_or_are_cancelled),
+        cmocka_unit_test(a_block_larger_than_can_be_is_not_taken),
         cmocka_unit_test(a_coded_put_waits_for_a_slot_as_it_is_told),
         cmocka_unit_test(bad_puts_of_units_change_nothing),
         cmocka_unit_test(tables_that_lie_are_refused),

@@ -122,7 +122,9 @@ static uint32_t coded_bytes(const struct sl_page_entry *e, uint32_t len)
         bytes = e->stored;
     else if (e->kind != SL_PAGE_RAW && len >= UNIT_FILL_LEAST)
         bytes = unit_fill_bytes(len);
-    return bytes + 4096u <= len || bytes <= len / 2u ? bytes : len;
+    /* A device may say more than there was. */
+    int saves = bytes <= len && len - bytes >= 4096u;
+    return saves || bytes <= len / 2u ? bytes : len;
 }
 
 static uint8_t *table(const struct sl_dev *d, const struct device_put *p)
