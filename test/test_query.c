@@ -2,6 +2,8 @@
 /* Finding: listings with a cursor, queries, the log of operations. */
 #include "runtime_help.h"
 
+#include "store/store.h"
+
 static struct sl_runtime *rt;
 
 static int open_runtime(void **state)
@@ -108,6 +110,36 @@ static void tag_stat_says_name_and_size(void **state)
     assert_int_equal(st.len, strlen(st.name));
     assert_int_equal(sl_tag_stat(rt, tag ^ 256u, &st), SL_ENOTAG);
     assert_int_equal(sl_tag_stat(rt, tag, NULL), SL_EINVAL);
+}
+
+/* ---- a store that answers more than it is asked ---- */
+
+static int list_all_that_fits(struct sl_task *t, void *container)
+{
+    t->cell.context = 0;
+    return store_methods[SL_STORE_LIST](t, container);
+}
+
+static void a_page_of_more_than_asked_is_eproto(void **state)
+{
+    static int (*methods[SL_STORE_METHODS])(struct sl_task * t,
+                                            void *container);
+    static struct sl_entry e[SL_SIDE_BYTES / sizeof(struct sl_list_entry)];
+    uint64_t tag = tag_of("more");
+    struct sl_cursor c = {0};
+    struct sl_module *m = &rt->store_module;
+    (void)state;
+    put_blobs(tag, "b", 60);
+    memcpy(methods, store_methods, sizeof(methods));
+    methods[SL_STORE_LIST] = list_all_that_fits;
+    m->methods = methods;
+    assert_int_equal(sl_list_next(rt, tag, &c, e, 2), SL_EPROTO);
+    m->methods = store_methods;
+    assert_int_equal(c.container, 0);
+    assert_int_equal(c.at, 0);
+    for (unsigned i = 0; i < sizeof(e) / sizeof(e[0]); i++)
+        assert_int_equal(e[i].len, 0);
+    assert_int_equal(sl_list_next(rt, tag, &c, e, 2), 2);
 }
 
 /* ---- queries ---- */
@@ -389,6 +421,7 @@ int main(void)
         cmocka_unit_test(the_log_keeps_the_order_of_each_thread),
         cmocka_unit_test(a_runtime_may_have_no_log),
         cmocka_unit_test(a_listing_stops_and_goes_on),
+        cmocka_unit_test(a_page_of_more_than_asked_is_eproto),
         cmocka_unit_test(tags_made_before_are_listed_while_the_table_grows),
         cmocka_unit_test(tag_stat_says_name_and_size),
         cmocka_unit_test(a_query_finds_tags),

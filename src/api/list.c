@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/runtime.h"
+#include "base/log.h"
 
 #include <limits.h>
 #include <string.h>
@@ -62,6 +63,11 @@ int page_fetch(struct sl_runtime *rt, const struct page_ask *ask,
     q.flags = (uint16_t)ask->flags;
     q.context = (uint16_t)(ask->most < UINT16_MAX ? ask->most : UINT16_MAX);
     int rc = host_ask(rt, &q, NULL, &a, &res);
+    if (!rc && q.context && res.v[1] > q.context) {
+        log_error("a page has %llu names, %u were asked for",
+                  (unsigned long long)res.v[1], q.context);
+        rc = SL_EPROTO;
+    }
     got->next = res.v[0];
     got->n = rc ? 0 : res.v[1];
     got->matched = res.v[3];

@@ -137,6 +137,7 @@ struct page_got {
     uint64_t at;
     uint8_t bytes[SL_SIDE_BYTES];
 };
+/** SL_EPROTO: also when more names come than were asked for. */
 int page_fetch(struct sl_runtime *rt, const struct page_ask *ask,
                struct page_got *got);
 /** The next of the page's names; p->n > 0. SL_EPROTO. */
