@@ -47,6 +47,10 @@ static void each_call_has_a_future(void **state)
     assert_int_equal(end(op), 0);
     assert_int_equal(st.size, 5);
     assert_int_equal(st.version, 1);
+    assert_int_equal(sl_score_begin(rt, tag, "a", 0.5f, &op), 0);
+    assert_int_equal(end(op), 0);
+    assert_int_equal(sl_stat(rt, tag, "a", &st), 0);
+    assert_int_equal(st.score, SL_SCORE_ONE / 2u);
     assert_int_equal(sl_rename_begin(rt, tag, "a", tag, "b", 0, &op), 0);
     assert_int_equal(end(op), 0);
     assert_int_equal(sl_tag_size_begin(rt, tag, &size, &blobs, &op), 0);
@@ -82,6 +86,8 @@ static void results_that_are_errors_leave_the_answer_alone(void **state)
     assert_int_equal(end(op), SL_ENOTAG);
     assert_int_equal(sl_stat_begin(rt, tag, "none", &st, &op), 0);
     assert_int_equal(end(op), SL_ENOENT);
+    assert_int_equal(sl_score_begin(rt, tag, "none", 1.0f, &op), 0);
+    assert_int_equal(end(op), SL_ENOENT);
     assert_int_equal(sl_rename_begin(rt, tag, "none", tag, "b", 0, &op), 0);
     assert_int_equal(end(op), SL_ENOENT);
     assert_int_equal(value, 77);
@@ -102,6 +108,9 @@ static void wrong_arguments_begin_nothing(void **state)
     assert_int_equal(sl_stat_begin(rt, 1, "", &st, &op), SL_ENONAME);
     assert_int_equal(sl_rename_begin(rt, 1, "x", 1, "", 0, &op), SL_ENONAME);
     assert_int_equal(sl_rename_begin(rt, 1, "x", 1, "y", 2, &op), SL_EINVAL);
+    assert_int_equal(sl_score_begin(rt, 1, "x", 1.01f, &op), SL_ESCORE);
+    assert_int_equal(sl_score_begin(rt, 1, "", 1.0f, &op), SL_ENONAME);
+    assert_int_equal(sl_score_begin(NULL, 1, "x", 1.0f, &op), SL_EINVAL);
     assert_int_equal(sl_flush_begin(NULL, &op), SL_EINVAL);
     assert_null(op);
 }

@@ -452,6 +452,8 @@ SL_API int sl_rename_begin(struct sl_runtime *rt, uint64_t tag,
                            const char *name, uint64_t newtag,
                            const char *newname, uint32_t flags,
                            struct sl_op **out);
+SL_API int sl_score_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
+                          float score, struct sl_op **out);
 SL_API int sl_flush_begin(struct sl_runtime *rt, struct sl_op **out);
 /** SL_EAGAIN: not yet. Any other code is the result; *op is freed and null.
  *  Waits for no slot: a get, and a put of device memory that is coded there,

@@ -108,6 +108,14 @@ int sl_del_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
     return begin_named(rt, &c, tag, name, out);
 }
 
+int sl_score_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
+                   float score, struct sl_op **out)
+{
+    struct host_call c = call_of(SL_STORE_SCORE);
+    int rc = host_score(score, &c.q.score);
+    return rc ? rc : begin_named(rt, &c, tag, name, out);
+}
+
 int sl_stat_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
                   struct sl_stat *stat, struct sl_op **out)
 {

@@ -42,7 +42,7 @@ int host_key(uint64_t tag, const char *name, struct sl_key *out)
     return 0;
 }
 
-static int put_score(float score, uint16_t *out)
+int host_score(float score, uint16_t *out)
 {
     if (score == -1.0f) {
         *out = (uint16_t)SL_SCORE_AUTO;
@@ -69,7 +69,7 @@ static int put_opts(const struct sl_runtime *rt, const struct sl_put_opts *o,
     q->persist = o->persist;
     q->codec = o->codec;
     q->context = o->context;
-    return put_score(o->score, &q->score);
+    return host_score(o->score, &q->score);
 }
 
 int host_put(const struct sl_runtime *rt, const struct sl_put_opts *opts,
@@ -298,7 +298,7 @@ int sl_score(struct sl_runtime *rt, uint64_t tag, const char *name, float score)
     uint16_t wire;
     int rc = rt ? host_key(tag, name, &k) : SL_EINVAL;
     if (!rc)
-        rc = put_score(score, &wire);
+        rc = host_score(score, &wire);
     if (rc)
         return rc;
     d = host_enter(rt);

@@ -103,6 +103,8 @@ int host_again(const struct sl_dev *d, int code);
 /** Checks a name of the public API: SL_EINVAL (null), SL_ENONAME,
  *  SL_ENAMETOOLONG. */
 int host_key(uint64_t tag, const char *name, struct sl_key *out);
+/** A score as the wire has it: SL_ESCORE. */
+int host_score(float score, uint16_t *out);
 /** Checks a put and makes its request. */
 int host_put(const struct sl_runtime *rt, const struct sl_put_opts *opts,
              const void *data, uint64_t size, struct slm_request *out);
