@@ -106,6 +106,12 @@ int session_fail(const struct session *s, int code)
     return out_fail("'%s': %s", s->dir, reason(code));
 }
 
+int session_fail_at(const struct session *s, int code, uint64_t stored)
+{
+    return out_fail("blob '%s' of tag '%s': %llu bytes are stored, then: %s",
+                    s->blob, s->tag, (unsigned long long)stored, reason(code));
+}
+
 int session_fail_as(const char *what, const char *name, int code)
 {
     return out_fail("%s '%s': %s", what, name, reason(code));

@@ -29,6 +29,8 @@ int session_open(struct session *s, int create);
 int session_find(struct session *s);
 /** Says what failed with tag or blob; OUT_FAILED. */
 int session_fail(const struct session *s, int code);
+/** The same of a blob behind `stored` bytes that stay. */
+int session_fail_at(const struct session *s, int code, uint64_t stored);
 /** The same of something else, with its name. */
 int session_fail_as(const char *what, const char *name, int code);
 /** The names of tag and blob as a new object; null: no memory. */

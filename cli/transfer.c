@@ -7,8 +7,10 @@
 #include "out.h"
 #include "session.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A get has no version to keep together (one process owns the store), so its
  * pieces are as small as still fills a disk: LIMITS, 4 MiB requests. */
@@ -22,11 +24,14 @@ struct transfer {
     float score_value;
     uint64_t stored, codec_ns; /* of a put */
     uint8_t *buf;
+    char spare[64]; /* a put of several pieces: the blob they are put to */
 };
 
 static const char put_help[] =
     "Usage: sluice put --data DIR [OPTION]... TAG BLOB FILE\n"
-    "Stores FILE ('-': standard input) as the blob, or as a range of it.\n\n"
+    "Stores FILE ('-': standard input) as the blob, or as a range of it. "
+    "Without\n"
+    "--offset the blob is what it was until all of FILE is there.\n\n"
     "  --data DIR     directory of the store, created if absent\n"
     "  --offset N     write at byte N and keep the rest of the blob; without\n"
     "                 it FILE becomes the whole blob (k, m, g: KiB, MiB, GiB)\n"
@@ -103,37 +108,99 @@ static int put_report(const struct transfer *t)
     return out_json(root);
 }
 
-/* The first piece is read before the store is touched, so that a FILE that
- * cannot be read changes nothing. A FILE of one piece is put whole. */
-static int put_pieces(struct transfer *t, struct input *in, size_t n,
-                      uint8_t codec)
+/* Into blob `name`; `how` without SL_F_REPLACE behind the first one. */
+static int put_pieces(struct transfer *t, const char *name, struct input *in,
+                      size_t n, struct sl_put_opts *how)
 {
     struct sl_result result = {{0}};
+    how->result = &result;
+    do {
+        int code = sl_put(t->s.rt, t->s.tag_id, name, t->offset + t->size,
+                          t->buf, n, how);
+        if (code)
+            return t->has_offset && t->size
+                       ? session_fail_at(&t->s, code, t->size)
+                       : session_fail(&t->s, code);
+        how->flags = 0;
+        t->stored += result.v[2];
+        t->codec_ns += result.v[3];
+        t->size += n;
+        if (n < SL_IO_MAX)
+            return 0;
+        if (input_read(in, t->buf, SL_IO_MAX, &n)) {
+            if (t->has_offset)
+                out_warn("%llu bytes of '%s' are stored",
+                         (unsigned long long)t->size, t->file);
+            return OUT_FAILED;
+        }
+    } while (n);
+    return 0;
+}
+
+/* As a put onto the blob: the higher level stays, and a score that was given. */
+static int keep_settings(const struct transfer *t, struct sl_put_opts *how)
+{
+    struct sl_stat st;
+    int code = sl_stat(t->s.rt, t->s.tag_id, t->s.blob, &st);
+    if (code)
+        return code == SL_ENOENT ? 0 : session_fail(&t->s, code);
+    if (st.persist > how->persist)
+        how->persist = st.persist;
+    if (how->score < 0.0f && st.score <= SL_SCORE_ONE)
+        how->score = (float)st.score / (float)SL_SCORE_ONE;
+    return 0;
+}
+
+/* A name that no blob has. Nobody else has the store meanwhile. */
+static int spare_name(struct transfer *t)
+{
+    int code = 0;
+    for (unsigned i = 0; !code; i++) {
+        uint64_t size;
+        snprintf(t->spare, sizeof(t->spare), ".sluice-put-%ld-%u.part",
+                 (long)getpid(), i);
+        code = sl_size(t->s.rt, t->s.tag_id, t->spare, &size);
+    }
+    return code == SL_ENOENT ? 0 : session_fail(&t->s, code);
+}
+
+/* Several pieces get the blob's name when all of them are there, so that a
+ * failure, as of a full disk, leaves the blob as it was. */
+static int put_spare(struct transfer *t, struct input *in, size_t n,
+                     struct sl_put_opts *how)
+{
+    int code, rc = keep_settings(t, how);
+    if (!rc)
+        rc = spare_name(t);
+    if (rc)
+        return rc;
+    rc = put_pieces(t, t->spare, in, n, how);
+    if (!rc) {
+        code = sl_rename(t->s.rt, t->s.tag_id, t->spare, t->s.tag_id, t->s.blob,
+                         SL_F_REPLACE);
+        rc = code ? session_fail(&t->s, code) : 0;
+    }
+    if (!rc)
+        return 0;
+    code = sl_del(t->s.rt, t->s.tag_id, t->spare);
+    if (code && code != SL_ENOENT)
+        session_fail_as("blob", t->spare, code);
+    return rc;
+}
+
+/* The first piece is read before the store is touched, so that a FILE that
+ * cannot be read changes nothing. A FILE of one piece is put whole. */
+static int put_first(struct transfer *t, struct input *in, size_t n,
+                     uint8_t codec)
+{
     struct sl_put_opts how = {.size = sizeof(how),
                               .flags = t->has_offset ? 0 : SL_F_REPLACE,
                               .score = t->score_value,
                               .persist = (uint8_t)t->persist,
-                              .codec = codec,
-                              .result = &result};
-    uint64_t at = t->offset;
-    do {
-        int code = sl_put(t->s.rt, t->s.tag_id, t->s.blob, at, t->buf, n, &how);
-        if (code)
-            return session_fail(&t->s, code);
-        how.flags = 0;
-        t->stored += result.v[2];
-        t->codec_ns += result.v[3];
-        at += n;
-        t->size = at - t->offset;
-        if (n < SL_IO_MAX)
-            return 0;
-        if (input_read(in, t->buf, SL_IO_MAX, &n))
-            return out_fail("blob '%s' of tag '%s' is incomplete: %llu bytes "
-                            "of '%s' are stored",
-                            t->s.blob, t->s.tag,
-                            (unsigned long long)(at - t->offset), t->file);
-    } while (n);
-    return 0;
+                              .codec = codec};
+    if (n < SL_IO_MAX || t->has_offset)
+        return put_pieces(t, t->s.blob, in, n, &how);
+    return put_spare(t, in, n, &how);
 }
 
 static int put_run(struct transfer *t, struct input *in)
@@ -154,7 +221,7 @@ static int put_run(struct transfer *t, struct input *in)
         return rc;
     code = sl_tag(t->s.rt, t->s.tag, &t->s.tag_id);
     rc = code ? out_fail("tag '%s': %s", t->s.tag, sl_strerror(code))
-              : put_pieces(t, in, n, codec);
+              : put_first(t, in, n, codec);
     return session_close(&t->s, rc);
 }
 

@@ -221,7 +221,16 @@ done
 # ---- a file of several pieces: over 64 MiB, and exactly two of them ----
 
 head -c 73400833 /dev/urandom >"$tmp/big"
+works "put with level and score" "$sluice" put --data "$store" --persist 2 \
+    --score 0.25 big b "$tmp/w"
 works "put of 70 MiB and a byte" "$sluice" put --data "$store" big b "$tmp/big"
+works "stat of it" "$sluice" stat --data "$store" big b
+if ! grep -q '^persist: 2$' "$out" || ! grep -q '^score: 0.250$' "$out"; then
+    die "a put of pieces: other level or score: $(cat "$out")"
+fi
+ok "level and score stay"
+works "ls" "$sluice" ls --data "$store" big
+[ "$(cat "$out")" = b ] || die "a put of pieces leaves another blob"
 works "get it" "$sluice" get --data "$store" big b "$tmp/big.back"
 same "$tmp/big" "$tmp/big.back" "70 MiB and a byte come back"
 head -c 134217728 /dev/zero | tr '\0' 'z' >"$tmp/big"
@@ -229,7 +238,50 @@ works "put of two whole pieces" \
     "$sluice" put --data "$store" big b - <"$tmp/big"
 works "get it" "$sluice" get --data "$store" big b "$tmp/big.back"
 same "$tmp/big" "$tmp/big.back" "two whole pieces come back"
+works "put of two coded pieces" "$sluice" put --data "$store" --persist 2 \
+    --codec lz4 big c "$tmp/big"
+works "stat of it" "$sluice" stat --data "$store" big c
+if ! grep -q '^persist: 2$' "$out" || ! grep -q '^codec: lz4$' "$out"; then
+    die "a put of pieces: other level or codec: $(cat "$out")"
+fi
+ok "level and codec are those asked for"
+
+# broken TEXT WHAT OPTION...: a put of standard input, of which the second piece
+# cannot be read: memory behind the end of a file. Sets lines.
+broken() {
+    local rc=0 text=$1 what=$2
+    shift 2
+    python3 - "$tmp/cut" "$sluice" put --data "$store" "$@" big b - \
+        >"$out" 2>"$err" <<'EOF' || rc=$?
+import ctypes, mmap, os, subprocess, sys
+file = open(sys.argv[1], "w+b")
+file.truncate(65 << 20)
+memory = mmap.mmap(file.fileno(), 65 << 20)
+at = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+file.truncate((64 << 20) + 4096)
+fd = os.open("/proc/self/mem", os.O_RDONLY)
+os.lseek(fd, at, os.SEEK_SET)
+os._exit(subprocess.call(sys.argv[2:], stdin=fd))
+EOF
+    [ "$rc" -eq 1 ] || die "$what: exit code $rc"
+    grep -qF "$text" "$err" || die "$what: no word of '$text'"
+    works "$what: ls" "$sluice" ls --data "$store" big
+    [ "$(cat "$out")" = $'b\nc' ] || die "$what: other blobs: $(cat "$out")"
+    works "$what: get" "$sluice" get --data "$store" big b "$tmp/big.back"
+}
+if command -v python3 >/dev/null && [ -r /proc/self/mem ]; then
+    broken "Input/output error" "a put that breaks off"
+    same "$tmp/big" "$tmp/big.back" "it leaves the blob as it was"
+    broken "67108864 bytes of '-' are stored" "a put at 0 that breaks off" \
+        --offset 0
+    head -c 67108864 /dev/zero | cmp -s -n 67108864 - "$tmp/big.back" ||
+        die "at an offset: the bytes that are said to be stored are not"
+    ok "at an offset it says what is stored"
+else
+    echo "skip - no python3: a put that breaks off is not tried"
+fi
 works "rm of the tag" "$sluice" rm --data "$store" big
+rm -f "$tmp/cut"
 rm "$tmp/big" "$tmp/big.back"
 
 # ---- ls, stat, rm ----
