@@ -35,14 +35,16 @@ struct fsck {
     const char *dir, *drop;
     int repair, cut, json;
     json_t *problems;
+    int lost; /* no memory for one of them */
 };
 
 static void print_problem(void *user, const struct sl_fsck_problem *p)
 {
-    const struct fsck *f = user;
+    struct fsck *f = user;
     if (f->json) {
-        json_t *o = json_pack("{s:s, s:s, s:b}", "code", sl_strerror(p->code),
-                              "text", p->text, "repaired", p->repaired);
+        json_t *o = json_pack("{s:s, s:o, s:b}", "code", sl_strerror(p->code),
+                              "text", out_text(p->text, strlen(p->text)),
+                              "repaired", p->repaired);
         if (p->tag)
             json_object_set_new(o, "tag", out_text(p->tag, strlen(p->tag)));
         if (p->blob)
@@ -52,7 +54,8 @@ static void print_problem(void *user, const struct sl_fsck_problem *p)
                                 json_integer((json_int_t)p->offset));
             json_object_set_new(o, "bytes", json_integer((json_int_t)p->bytes));
         }
-        json_array_append_new(f->problems, o);
+        if (json_array_append_new(f->problems, o))
+            f->lost = 1;
         return;
     }
     if (p->tag)
@@ -67,14 +70,17 @@ static void print_problem(void *user, const struct sl_fsck_problem *p)
 
 static int print_json(const struct fsck *f, const struct sl_fsck_report *r)
 {
+    if (f->lost)
+        return out_fail("%s", sl_strerror(SL_ENOMEM));
     return out_json(json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "tags",
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "tags",
         (json_int_t)r->tags, "blobs", (json_int_t)r->blobs, "extents",
         (json_int_t)r->extents, "bytes", (json_int_t)r->bytes, "stored",
         (json_int_t)r->stored, "file", (json_int_t)r->file, "free",
         (json_int_t)r->free, "log_changes", (json_int_t)r->log_changes,
         "log_dropped", (json_int_t)r->log_dropped, "repaired",
-        (json_int_t)r->repaired, "problems", f->problems));
+        (json_int_t)r->repaired, "problem_count", (json_int_t)r->problems,
+        "problems", f->problems));
 }
 
 static int print_text(const struct sl_fsck_report *r)

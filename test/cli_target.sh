@@ -77,3 +77,23 @@ works "clean behind it" "$sluice" fsck "${data[@]}"
 prints 0123456789 "get of another blob" "$sluice" get "${data[@]}" t blob -
 fails 1 "no such blob" "get of what it held" \
     "$sluice" get "${data[@]}" t there -
+
+# ---- fsck --json ----
+
+json '.problems == [] and .problem_count == 0 and .repaired == 0 and
+    .tags == 1 and .blobs == 2 and .bytes == 20 and .extents == 2' \
+    "fsck --json" "$sluice" fsck "${data[@]}" --json
+lost=$tmp/$'lost-\xff' # no UTF-8
+works "add lost" "$sluice" target add "${data[@]}" --path "$lost" \
+    --capacity 4m --score 1 lost
+works "put on lost" "$sluice" put "${data[@]}" --score 1 --persist 2 t there \
+    "$tmp/ten"
+rm "$lost"
+rc=0
+"$sluice" fsck "${data[@]}" --json >"$out" 2>"$err" || rc=$?
+[ "$rc" -eq 1 ] || die "fsck --json of a lost file: exit code $rc"
+jq -e '(.problems | length) == .problem_count and .problem_count > 0 and
+    any(.problems[]; (.text | contains("lost-\\xff")) and
+        (.repaired | not) and .code != "")' "$out" >/dev/null ||
+    die "fsck --json: a problem is missing: $(cat "$out")"
+ok "fsck --json has a problem whose text is no UTF-8"
