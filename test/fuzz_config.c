@@ -158,7 +158,7 @@ static void target_opts(const uint8_t *data, size_t size, uint8_t how)
     name[63] = 0;
     memcpy(kind, name + 8, sizeof(kind));
     kind[31] = 0;
-    o.size = how & 1u ? sizeof(o) : o.size;
+    o.size = how & 1u ? sizeof(o) : o.size % (sizeof(o) + 1u);
     o.name = how & 2u ? "target" : name;
     o.kind = how & 4u ? kinds[(how >> 5) % 5u] : kind;
     o.path = how & 8u ? file : NULL;
@@ -185,7 +185,7 @@ static void put_opts(const uint8_t *data, size_t size, uint8_t how)
     memcpy(bytes, data, size < n ? size : n);
     o.result = NULL;
     o.path = NULL;
-    o.size = how & 1u ? sizeof(o) : o.size;
+    o.size = how & 1u ? sizeof(o) : o.size % (sizeof(o) + 1u);
     if (how & 2u)
         o.flags &= SL_F_REPLACE;
     if (how & 4u)
@@ -211,7 +211,7 @@ static void query_opts(const uint8_t *data, size_t size, uint8_t how)
     memset(text, 0, sizeof(text));
     memcpy(&q, data, size < sizeof(q) ? size : sizeof(q));
     memcpy(text, data, size < sizeof(text) ? size : sizeof(text));
-    q.size = how & 1u ? sizeof(q) : q.size;
+    q.size = how & 1u ? sizeof(q) : q.size % (sizeof(q) + 1u);
     q.tag = any_string((uint8_t)(how >> 1), text[0]);
     q.blob = any_string((uint8_t)(how >> 3), text[1]);
     text[0][31] = 0;

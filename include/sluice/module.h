@@ -26,7 +26,7 @@ struct sl_task;
 #define SL_LATER 1
 
 struct sl_module {
-    size_t size; /* sizeof(struct sl_module) */
+    size_t size; /* sizeof(struct sl_module); see sluice.h */
     const char *name;
     uint32_t n_methods;
     /** `container` is what create gave. */

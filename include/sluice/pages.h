@@ -72,7 +72,7 @@ enum sl_pages_path {
     SL_PAGES_MIXED = 3 /* some batches here, some there */
 };
 
-/** Zero means the default named behind each. `size` first: sizeof(struct). */
+/** Zero means the default named behind each; `size` as sluice.h says. */
 struct sl_pages_opts {
     size_t size;
     uint32_t page_bytes; /* SL_PAGE_MIN to SL_PAGE_MAX, multiple of 64: 4096 */

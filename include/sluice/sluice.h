@@ -16,8 +16,14 @@
  * minutes; calls that list or query: for each page of names; those of targets
  * and sl_fsck have no channel and no such limit).
  *
+ * Structs of options begin with `size`, the caller's sizeof of the struct, and
+ * grow at the end. A shorter one, of an earlier header, counts as if the rest
+ * were zero. A longer one is accepted when what this version does not know is
+ * zero, and refused otherwise, as is a size that cuts a field: SL_EINVAL,
+ * sl_open SL_ECONFIG, logged.
+ *
  * Codes that all calls may give and that no comment repeats: SL_EINVAL (a null
- * pointer, another `size` of a struct, a flag that does not exist), SL_ENONAME
+ * pointer, such a `size`, a flag that does not exist), SL_ENONAME
  * and SL_ENAMETOOLONG where there is a name, SL_ENOMEM, SL_ETIMEDOUT, SL_EDEAD
  * (sl_close has begun). docs/errors.md has all.
  *
@@ -56,7 +62,7 @@ SL_API void sl_set_log(void (*fn)(void *user, int level, const char *line),
 
 /* ---- runtime ---- */
 
-/** Zero means the default named behind each. `size` first: sizeof(struct). */
+/** Zero means the default named behind each. */
 struct sl_config {
     size_t size;
     /* Directory of a store that outlives the process; created if absent. Null:
@@ -131,7 +137,7 @@ SL_API int sl_close(struct sl_runtime *rt);
 
 /* ---- blobs ---- */
 
-/** How a put is to be kept; null: all defaults. `size` first. */
+/** How a put is to be kept; null: all defaults. */
 struct sl_put_opts {
     size_t size;
     uint32_t flags; /* SL_F_REPLACE */
@@ -299,7 +305,7 @@ SL_API int sl_list_tags_next(struct sl_runtime *rt, struct sl_cursor *c,
 
 /**
  * Names by regular expression: PCRE2's, over bytes, found anywhere in the name
- * unless anchored (^, $); at most SL_PATTERN_MAX bytes. `size` first.
+ * unless anchored (^, $); at most SL_PATTERN_MAX bytes.
  */
 struct sl_query {
     size_t size;
@@ -529,7 +535,6 @@ SL_API void sl_device_moved(const struct sl_device *d,
 #define SL_TARGET_NAME 32u /* bytes of a name, the NUL included */
 #define SL_TARGETS_MAX 32u
 
-/** `size` first: sizeof(struct). */
 struct sl_target_opts {
     size_t size;
     const char *name;   /* 1 to 31 letters, digits, '.', '_' or '-' */

@@ -57,7 +57,7 @@ int host_score(float score, uint16_t *out)
 static int put_opts(const struct sl_runtime *rt, const struct sl_put_opts *o,
                     struct slm_request *q)
 {
-    if (o->size != sizeof(*o) || (o->flags & ~(uint32_t)SL_F_REPLACE))
+    if (o->flags & ~(uint32_t)SL_F_REPLACE)
         return SL_EINVAL;
     if (o->persist > 2u)
         return SL_EPERSIST;
@@ -248,9 +248,12 @@ int sl_put(struct sl_runtime *rt, uint64_t tag, const char *name,
            const struct sl_put_opts *opts)
 {
     const struct sl_dev *d;
+    struct sl_put_opts room;
     struct device_put p;
-    uint8_t want = opts && opts->result;
+    uint8_t want;
     int rc = rt ? host_key(tag, name, &p.key) : SL_EINVAL;
+    if (!rc)
+        rc = host_put_opts(&opts, &room);
     if (!rc)
         rc = slb_check_range(offset, size);
     if (!rc)
@@ -262,6 +265,7 @@ int sl_put(struct sl_runtime *rt, uint64_t tag, const char *name,
     d = host_enter(rt);
     if (!d)
         return SL_EDEAD;
+    want = opts && opts->result;
     p.f.want = want;
     rc = put_try(rt, d, &p, data);
     p.f.want = want;

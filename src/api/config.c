@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/runtime.h"
 #include "base/log.h"
+#include "base/opts.h"
 
 #include <sched.h>
 #include <stdlib.h>
@@ -140,18 +141,6 @@ int config_check(const struct sl_config *c)
 
 /* ---- the runtime's copy ---- */
 
-/* Bytes behind what this version knows must be zero: they ask for something
- * that it does not have. */
-static int tail_is_zero(const struct sl_config *c)
-{
-    const unsigned char *p = (const unsigned char *)c;
-    for (size_t i = sizeof(*c); i < c->size; i++) {
-        if (p[i])
-            return 0;
-    }
-    return 1;
-}
-
 static int copy_string(const char **s)
 {
     if (!*s)
@@ -164,14 +153,8 @@ int config_copy(const struct sl_config *from, struct sl_config *to)
 {
     struct sl_config c = {0};
     int rc;
-    if (from) {
-        if (from->size < sizeof(from->size) || from->size > 65536u ||
-            from->size % _Alignof(struct sl_config)) /* it cuts a field */
-            return wrong("size", "not the size of struct sl_config");
-        if (!tail_is_zero(from))
-            return wrong("size", "options of a later version are set");
-        memcpy(&c, from, from->size < sizeof(c) ? from->size : sizeof(c));
-    }
+    if (from && opts_read(&c, sizeof(c), from, "configuration"))
+        return SL_ECONFIG;
     sl_config_init(&c);
     rc = config_check(&c);
     if (rc)

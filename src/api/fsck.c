@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/opts.h"
 #include "store/fsck.h"
-
-#include <string.h>
 
 int sl_fsck(const struct sl_fsck_opts *o, struct sl_fsck_report *report)
 {
-    struct sl_fsck_opts all = {0};
+    struct sl_fsck_opts all;
 
-    if (!o || !report || o->size < sizeof(o->size) || o->size > sizeof(all) ||
-        o->size % _Alignof(struct sl_fsck_opts)) /* it cuts a field */
+    if (!report || opts_read(&all, sizeof(all), o, "fsck"))
         return SL_EINVAL;
-    memcpy(&all, o, o->size);
     if (!all.dir || !*all.dir || all.flags & ~(SL_FSCK_REPAIR | SL_FSCK_CUT) ||
         ((all.flags & SL_FSCK_CUT || all.drop) &&
          !(all.flags & SL_FSCK_REPAIR)))

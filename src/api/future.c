@@ -80,6 +80,7 @@ int sl_put_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
                  uint64_t offset, const void *data, uint64_t size,
                  const struct sl_put_opts *opts, struct sl_op **out)
 {
+    struct sl_put_opts room;
     const struct sl_dev *d;
     struct sl_op *op;
     struct sl_key k;
@@ -90,6 +91,8 @@ int sl_put_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
     op->device_put.offset = offset;
     op->device_put.size = size;
     rc = slb_check_range(offset, size);
+    if (!rc)
+        rc = host_put_opts(&opts, &room);
     if (!rc)
         rc = host_put(rt, opts, data, size, &op->device_put.q);
     if (!rc && opts && (opts->result || opts->path))

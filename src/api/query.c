@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/runtime.h"
 #include "base/log.h"
+#include "base/opts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -153,19 +154,20 @@ static int query_blobs(struct query_run *r)
 int sl_query(struct sl_runtime *rt, const struct sl_query *q, sl_match_fn fn,
              void *user, uint64_t *total)
 {
-    struct query_run r = {.rt = rt, .q = q, .fn = fn, .user = user};
+    struct sl_query all;
+    struct query_run r = {.rt = rt, .q = &all, .fn = fn, .user = user};
     struct page_ask ask;
     int rc;
-    if (!rt || !q || q->size != sizeof(*q))
+    if (!rt || opts_read(&all, sizeof(all), q, "query"))
         return SL_EINVAL;
-    rc = check_pattern(q->tag);
+    rc = check_pattern(all.tag);
     if (!rc)
-        rc = check_pattern(q->blob);
+        rc = check_pattern(all.blob);
     if (rc)
         return rc;
-    ask = ask_for(q->tag, 0);
-    rc = q->blob ? query_blobs(&r)
-                 : container_matches(&r, &ask, wanted, tag_match);
+    ask = ask_for(all.tag, 0);
+    rc = all.blob ? query_blobs(&r)
+                  : container_matches(&r, &ask, wanted, tag_match);
     if (total)
         *total = r.total;
     return rc;

@@ -11,6 +11,7 @@
 #define SLUICE_RUNTIME_H
 
 #include "api/gate.h"
+#include "base/opts.h"
 #include "gpu/gpu.h"
 #include "gpu/transfer.h"
 #include "sluice/device.h"
@@ -105,7 +106,19 @@ int host_again(const struct sl_dev *d, int code);
 int host_key(uint64_t tag, const char *name, struct sl_key *out);
 /** A score as the wire has it: SL_ESCORE. */
 int host_score(float score, uint16_t *out);
-/** Checks a put and makes its request. */
+/** Options of another version of the header: *opts becomes `room`, as this one
+ *  has them. SL_EINVAL. */
+static inline int host_put_opts(const struct sl_put_opts **opts,
+                                struct sl_put_opts *room)
+{
+    int rc;
+    if (!*opts || (*opts)->size == sizeof(**opts))
+        return 0;
+    rc = opts_read(room, sizeof(*room), *opts, "put");
+    *opts = room;
+    return rc;
+}
+/** Checks a put, whose options host_put_opts has read, and makes its request. */
 int host_put(const struct sl_runtime *rt, const struct sl_put_opts *opts,
              const void *data, uint64_t size, struct slm_request *out);
 

@@ -2,6 +2,7 @@
 /* Targets: these calls do not go through the channel, since they open files and
  * wait for rounds over all workers. */
 #include "api/runtime.h"
+#include "base/opts.h"
 
 int sl_tiers(struct sl_runtime *rt, struct sl_tier_info *out, size_t n)
 {
@@ -30,12 +31,13 @@ int sl_targets(struct sl_runtime *rt, struct sl_target_info *out, size_t n)
 int sl_target_add(struct sl_runtime *rt, const struct sl_target_opts *opts,
                   uint32_t *id)
 {
+    struct sl_target_opts o;
     int rc;
-    if (!rt || !opts)
+    if (!rt || opts_read(&o, sizeof(o), opts, "target"))
         return SL_EINVAL;
     if (!host_enter(rt))
         return SL_EDEAD;
-    rc = store_target_add(rt->store, opts, id);
+    rc = store_target_add(rt->store, &o, id);
     host_leave(rt);
     return rc;
 }

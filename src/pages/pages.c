@@ -3,6 +3,7 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/opts.h"
 #include "gpu/kernels/table.h"
 #include "pages/impl.h"
 
@@ -57,15 +58,13 @@ static int check_opts(const struct sl_pages_opts *o)
     return 0;
 }
 
-/* A struct of another version of the header may be shorter or longer. */
 static int read_opts(const struct sl_pages_opts *given, struct sl_pages_opts *o)
 {
-    memset(o, 0, sizeof(*o));
-    if (given && (given->size < sizeof(given->size) ||
-                  given->size % _Alignof(struct sl_pages_opts)))
-        return SL_EINVAL; /* it cuts a field */
-    if (given)
-        memcpy(o, given, given->size < sizeof(*o) ? given->size : sizeof(*o));
+    int rc = given ? opts_read(o, sizeof(*o), given, "pages") : 0;
+    if (rc)
+        return rc;
+    if (!given)
+        memset(o, 0, sizeof(*o));
     sl_pages_opts_init(o);
     return check_opts(o);
 }

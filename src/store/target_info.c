@@ -64,7 +64,7 @@ static char *whole_path(const char *path)
 static int check(const struct sl_target_opts *o)
 {
     struct stat st;
-    if (o->size != sizeof(*o) || !o->name || !o->kind)
+    if (!o->name || !o->kind)
         return SL_EINVAL;
     if (!name_is_good(o->name))
         return refuse(SL_EINVAL, o->name, "not a name of a target");

@@ -2,6 +2,7 @@
 #include "task/task.h"
 
 #include "base/log.h"
+#include "base/opts.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -46,11 +47,25 @@ void pools_destroy(struct pools *p)
     free(p);
 }
 
+static int module_check(const struct sl_module *m)
+{
+    int good = m->methods && m->n_methods && m->n_methods <= UINT16_MAX;
+    return good ? 0 : SL_EINVAL;
+}
+
 static int pool_init(struct pool *p, const char *name,
                      const struct sl_module *m, uint32_t n_lanes)
 {
     uint32_t i = 0;
-    int rc = SL_ENOMEM;
+    int rc = opts_read(&p->own, sizeof(p->own), m, "module");
+    if (rc)
+        return rc;
+    if (m->size != sizeof(*m))
+        m = &p->own;
+    rc = module_check(m);
+    if (rc)
+        return rc;
+    rc = SL_ENOMEM;
     p->module = m;
     p->name = strdup(name);
     p->containers = calloc(n_lanes, sizeof(*p->containers));
@@ -67,22 +82,13 @@ undo:
     return rc;
 }
 
-static int pool_check(const char *name, const struct sl_module *m)
-{
-    if (!name || !*name || strlen(name) > SL_NAME_MAX)
-        return SL_EINVAL;
-    if (!m || m->size < sizeof(*m) || !m->methods)
-        return SL_EINVAL;
-    return m->n_methods == 0 || m->n_methods > UINT16_MAX ? SL_EINVAL : 0;
-}
-
 int pools_add(struct pools *p, const char *name, const struct sl_module *m,
               uint32_t *id)
 {
     uint32_t known;
-    int rc = pool_check(name, m);
-    if (rc)
-        return rc;
+    int rc;
+    if (!name || !*name || strlen(name) > SL_NAME_MAX)
+        return SL_EINVAL;
     pthread_mutex_lock(&p->lock);
     if (pools_find(p, name, &known) == 0) {
         rc = SL_EEXIST;

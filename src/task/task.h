@@ -29,7 +29,8 @@
 
 struct pool {
     const struct sl_module *module;
-    void **containers; /* one for each lane */
+    struct sl_module own; /* it, when the caller's is of another size */
+    void **containers;    /* one for each lane */
     char *name;
 };
 
