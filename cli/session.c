@@ -77,12 +77,6 @@ int session_open(struct session *s, int create)
     return out_fail("cannot open the store '%s': %s", s->dir, out_log_take(rc));
 }
 
-int session_find(struct session *s)
-{
-    int rc = sl_tag_find(s->rt, s->tag, &s->tag_id);
-    return rc ? out_fail("tag '%s': %s", s->tag, sl_strerror(rc)) : 0;
-}
-
 /* The code's text, and the cause that the library logged, if it did. */
 static const char *reason(int code)
 {
@@ -115,6 +109,12 @@ int session_fail_at(const struct session *s, int code, uint64_t stored)
 int session_fail_as(const char *what, const char *name, int code)
 {
     return out_fail("%s '%s': %s", what, name, reason(code));
+}
+
+int session_find(struct session *s)
+{
+    int code = sl_tag_find(s->rt, s->tag, &s->tag_id);
+    return code ? session_fail_as("tag", s->tag, code) : 0;
 }
 
 json_t *session_json(const struct session *s)

@@ -50,8 +50,7 @@ static int mv(struct session *s)
         return rc;
     code = sl_tag_rename(s->rt, s->tag_id, s->newtag);
     if (code)
-        return out_fail("tag '%s' to '%s': %s", s->tag, s->newtag,
-                        sl_strerror(code));
+        return session_fail_as("tag", s->newtag, code);
     return s->json ? tag_show(s) : 0;
 }
 

@@ -220,7 +220,7 @@ static int put_run(struct transfer *t, struct input *in)
     if (rc)
         return rc;
     code = sl_tag(t->s.rt, t->s.tag, &t->s.tag_id);
-    rc = code ? out_fail("tag '%s': %s", t->s.tag, sl_strerror(code))
+    rc = code ? session_fail_as("tag", t->s.tag, code)
               : put_first(t, in, n, codec);
     return session_close(&t->s, rc);
 }

@@ -415,6 +415,24 @@ if [ "$(id -u)" -eq 0 ] &&
     same "$tmp/a" "$tmp/got" "and whole"
     fails 1 "no such blob" "the failed blob is not" \
         "$sluice" get --data "$mounted/store" t large "$tmp/x"
+    # No room for the log, which grows by 1 MiB: the command's line says so.
+    full() {
+        local what=$1 rc=0
+        shift
+        truncate -s 0 "$mounted/store/log"
+        cat /dev/zero >"$mounted/fill" 2>/dev/null || :
+        "$@" >"$out" 2>"$err" || rc=$?
+        rm "$mounted/fill"
+        [ "$rc" -eq 1 ] || die "$what: exit code $rc"
+        grep -q "^sluice: $2: tag '.*/log: " "$err" || die "$what: no cause"
+        ok "$what"
+    }
+    full "tag mv on a full disk" \
+        "$sluice" tag mv --data "$mounted/store" t u
+    full "put into a new tag on a full disk" \
+        "$sluice" put --data "$mounted/store" new small "$tmp/a"
+    works "ls behind it" "$sluice" ls --data "$mounted/store"
+    [ "$(cat "$out")" = t ] || die "a full disk: other tags: $(cat "$out")"
 else
     echo "skip - no right to mount a small disk: a full one is not tried"
 fi
