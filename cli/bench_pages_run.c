@@ -88,7 +88,8 @@ int pages_link(struct pages_bench *b)
         rc = link_once(b, s, host, ways, &unused);
         for (int i = 0; i < PAGES_RUNS && rc == 0; i++)
             rc = link_once(b, s, host, ways, &run[i]);
-        b->link[ways - 1] = sum_up(run);
+        if (rc == 0)
+            b->link[ways - 1] = sum_up(run);
     }
     for (int i = 0; i < 2; i++)
         if (s[i])
@@ -194,8 +195,13 @@ static int measure_kernel(struct pages_bench *b, struct sl_pages *p,
     const struct gpu_ops *ops = b->gpu->ops;
     struct sl_pages_report r[2];
     double run[2][PAGES_RUNS];
+    /* The pages of the other mode may be there. */
+    memset(pages_back(b), 0, b->bytes);
+    int rc = ops->to_device(b->gpu, b->dback, pages_back(b), b->bytes);
+    if (rc)
+        return failed("clearing on the device", rc);
     /* The first one is not counted: the device wakes up. */
-    int rc = kernel_once(b, p, b->bytes, r);
+    rc = kernel_once(b, p, b->bytes, r);
     for (int i = 0; i < PAGES_RUNS && rc == 0; i++) {
         rc = kernel_once(b, p, b->bytes, r);
         run[0][i] = gbs(b->bytes, r[0].kernel_ns);
@@ -294,16 +300,17 @@ int pages_measure(struct pages_bench *b, const struct data_set *set,
 
 int pages_curve(struct pages_bench *b)
 {
-    int rc = 0;
     b->points = 0;
-    for (uint64_t n = b->is_cuda ? 256 : 16; n <= b->n && rc == 0; n *= 4) {
+    for (uint64_t n = b->is_cuda ? 256 : 16; n <= b->n; n *= 4) {
         struct pages_point *at = &b->curve[b->points];
         struct sl_pages_report r[2];
         if (b->points == PAGES_CURVE)
             break;
         *at = (struct pages_point){.pages = n};
-        for (int i = 0; i <= PAGES_RUNS && rc == 0; i++) {
-            rc = kernel_once(b, b->p[SL_PAGES_DEFAULT], n * b->page, r);
+        for (int i = 0; i <= PAGES_RUNS; i++) {
+            int rc = kernel_once(b, b->p[SL_PAGES_DEFAULT], n * b->page, r);
+            if (rc)
+                return rc;
             double in = gbs(n * b->page, r[0].kernel_ns);
             double out = gbs(n * b->page, r[1].kernel_ns);
             at->compress = in > at->compress ? in : at->compress;
@@ -311,5 +318,5 @@ int pages_curve(struct pages_bench *b)
         }
         b->points++;
     }
-    return rc;
+    return 0;
 }

@@ -131,6 +131,10 @@ ok "bench prints limit, value, unit, ratio, p50, p99, workers, device"
     2>"$err" || die "bench get"
 grep -q '^get .*ratio' "$out" || die "the report of bench for people"
 ok "bench get with other sizes"
+"$sluice" bench bulk --device host --ops 2 --size 64k >"$out" 2>"$err" ||
+    die "bench bulk"
+grep -q '^bulk_get .*ratio' "$out" || die "the report of bench bulk"
+ok "bench bulk of fewer blobs than fly"
 mkdir "$tmp/disk"
 PATH=$tmp/disk "$sluice" bench file --data "$tmp/disk" --size 64m --ms 20 --pairs 2 --json \
     >"$out" 2>"$err" || die "bench file"
