@@ -86,7 +86,8 @@ struct sl_pages_opts {
     uint64_t slot_bytes; /* most bytes of pages in a batch, a multiple of
                           * page_bytes to 1 GiB: about 16 MiB */
     /* A batch of fewer bytes goes to the CPU. 0: measured by sl_pages_open,
-     * which runs one small batch on both. 1: all batches go to the device. */
+     * which runs batches of three sizes on both. 1: all batches go to the
+     * device. */
     uint64_t gpu_threshold;
     uint64_t timeout_ns; /* a batch that the device holds longer: 30 s */
 };

@@ -163,8 +163,8 @@ static uint64_t probe_time(const struct probe *b, uint64_t bytes,
     return best;
 }
 
-/* The smallest size of four for which the device is faster; beyond them the
- * device is taken in any case. */
+/* The smallest size of three for which the device is faster; at four times the
+ * largest of them it is taken to be, without a measurement. */
 static uint64_t probe_sizes(const struct probe *b)
 {
     uint64_t most = b->p->o.slot_bytes;

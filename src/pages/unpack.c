@@ -119,7 +119,7 @@ static int send(struct frame_reader *r, struct sl_pages_stream *s, int *at_end)
     return rc;
 }
 
-/* With an error nothing of the stream stays in flight. */
+/* With an error batches may stay in flight: closing the stream drops them. */
 static int read_pages(struct frame_reader *r, struct sl_pages_stream *s)
 {
     int at_end = 0, rc = 0;
