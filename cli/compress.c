@@ -185,7 +185,7 @@ static const char *path_of(const struct sl_pages_report *r)
 
 struct stage {
     const char *name;
-    uint64_t bytes, ns;
+    uint64_t bytes, ns; /* no bytes: there is no rate */
 };
 #define STAGES 8
 
@@ -194,13 +194,15 @@ static void stages_of(const struct job *j, struct stage s[STAGES])
     const struct frame_stats *f = &j->stats;
     const struct sl_pages_report *r = &f->pages;
     uint64_t plain = plain_bytes(j);
+    /* Nobody counts which of the bytes went where. */
+    uint64_t alone = r->path == SL_PAGES_MIXED ? 0 : plain;
     s[0] = (struct stage){"read", f->bytes_in, f->read_ns};
     s[1] = (struct stage){"checksum", plain, f->sum_ns};
     s[2] = (struct stage){"stage", r->bytes_in, r->stage_ns};
     s[3] = (struct stage){"copy_in", r->bytes_in, r->copy_in_ns};
-    s[4] = (struct stage){"kernel", plain, r->kernel_ns};
+    s[4] = (struct stage){"kernel", alone, r->kernel_ns};
     s[5] = (struct stage){"copy_out", r->bytes_out, r->copy_out_ns};
-    s[6] = (struct stage){"cpu", plain, r->cpu_ns};
+    s[6] = (struct stage){"cpu", alone, r->cpu_ns};
     s[7] = (struct stage){"write", f->bytes_out, f->write_ns};
 }
 
@@ -213,8 +215,11 @@ static int report_json(const struct job *j, const char *device)
     stages_of(j, s);
     for (size_t i = 0; i < STAGES; i++)
         json_object_set_new(all, s[i].name,
-                            json_pack("{s:I, s:f}", "ns", (json_int_t)s[i].ns,
-                                      "gbs", gbs(s[i].bytes, s[i].ns)));
+                            json_pack("{s:I, s:o}", "ns", (json_int_t)s[i].ns,
+                                      "gbs",
+                                      s[i].bytes || !s[i].ns
+                                          ? json_real(gbs(s[i].bytes, s[i].ns))
+                                          : json_null()));
     return out_json(json_pack(
         "{s:o, s:o, s:I, s:I, s:f, s:f, s:f, s:s, s:s, s:s, s:I, s:I, "
         "s:{s:I, s:I, s:I, s:I}, s:o}",
@@ -245,7 +250,7 @@ static int report(const struct job *j, const char *device)
     stages_of(j, s);
     fputs("GB/s", stdout);
     for (size_t i = 0; i < STAGES; i++)
-        if (s[i].ns)
+        if (s[i].ns && s[i].bytes)
             printf("  %s %.2f", s[i].name, gbs(s[i].bytes, s[i].ns));
     putchar('\n');
     return out_done();

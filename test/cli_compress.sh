@@ -80,6 +80,30 @@ grep -q '^mixed: .*ratio.*GB/s' "$out" || die "the report for people"
 [ ! -s "$err" ] || die "a bar where there is no terminal"
 ok "the report for people, without a bar"
 
+# ---- on a device: emulated lanes ----
+
+head -c 200000 text >part
+lz4 -q -f -B4 -BI part a.lz4 # the last block is short
+json '.path == "gpu" and .why == "" and .stages.kernel.gbs > 0' \
+    "a short end is not another path" \
+    "$sluice" decompress -f --json --device host -o back a.lz4
+cmp -s back part || die "a device: other bytes"
+lz4 -q -f -B7 text b.lz4
+cat a.lz4 b.lz4 >both.lz4
+json '.path == "mixed" and (.why | contains("above 64 KiB")) and
+    .stages.cpu.ns > 0 and .stages.kernel.ns > 0 and
+    .stages.cpu.gbs == null and .stages.kernel.gbs == null' \
+    "two paths: why, and no rate of one" \
+    "$sluice" decompress -f --json --device host -o back both.lz4
+cat part text | cmp -s - back || die "two paths: other bytes"
+"$sluice" decompress -f --device host -o back both.lz4 >"$out" 2>"$err" ||
+    die "two paths, for people"
+grep -q 'path mixed: ' "$out" || die "two paths, for people: no why"
+if grep -q ' cpu \| kernel ' "$out"; then
+    die "two paths, for people: a rate of one"
+fi
+ok "two paths, for people"
+
 # ---- refused ----
 
 fails 1 "exists already" "an output that is there" "$sluice" compress mixed

@@ -48,7 +48,9 @@ struct frame_stats {
     uint64_t bytes_in, bytes_out;
     uint64_t frames, blocks;
     uint64_t read_ns, write_ns, sum_ns; /* in the calls; checksums */
-    uint64_t cpu_blocks; /* read outside of `pages`: linked, large or short */
+    /* Read outside of `pages`, by the CPU: linked or large, and short, of which
+     * a frame has one at its end. */
+    uint64_t cpu_blocks, short_blocks;
     struct sl_pages_report pages;
 };
 

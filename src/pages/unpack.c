@@ -7,6 +7,7 @@
 #include "pages/impl.h"
 
 #include <lz4.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,7 +57,7 @@ static int write_batch(struct frame_reader *r, struct sl_pages_batch *b)
             decode(src + e->at_or_fill, &block, dst + at, SL_PAGE_MAX, NULL, 0);
         if (got < 0)
             return damaged(r);
-        r->stats->cpu_blocks++;
+        r->stats->short_blocks++;
         int rc = frame_content(r, dst + from, at - from + (uint64_t)got);
         if (rc)
             return rc;
@@ -277,8 +278,13 @@ static void add_report(struct frame_stats *out, struct sl_pages_stream *s,
     uint64_t cpu_ns = out->pages.cpu_ns;
     sl_pages_stream_report(s, &out->pages);
     out->pages.cpu_ns += cpu_ns;
-    if (out->cpu_blocks)
+    /* The path is that of the batches; a short end of a frame is usual. */
+    if (out->cpu_blocks || out->short_blocks > out->frames)
         out->pages.path |= SL_PAGES_CPU;
+    if (out->pages.path == SL_PAGES_MIXED && !out->pages.why[0])
+        snprintf(out->pages.why, sizeof(out->pages.why),
+                 "%llu blocks are linked, above 64 KiB or short",
+                 (unsigned long long)(out->cpu_blocks + out->short_blocks));
     out->pages.wall_ns = clock_ns() - begun;
 }
 
