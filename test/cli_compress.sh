@@ -104,6 +104,45 @@ if grep -q ' cpu \| kernel ' "$out"; then
 fi
 ok "two paths, for people"
 
+# ---- the bar: on a terminal, and wiped ----
+
+# On a terminal that is standard error alone; prints what came there.
+cat >terminal.py <<'EOF'
+import os, pty, subprocess, sys
+mine, its = pty.openpty()
+done = subprocess.Popen(sys.argv[1:], stderr=its, stdout=subprocess.DEVNULL)
+os.close(its)
+text = b""
+try:
+    while part := os.read(mine, 4096):
+        text += part
+except OSError:  # the other end is closed
+    pass
+sys.stdout.buffer.write(text)
+sys.exit(done.wait())
+EOF
+if command -v python3 >/dev/null; then
+    python3 terminal.py "$sluice" compress -f -o a.lz4 mixed >bar 2>"$err" ||
+        die "compress on a terminal"
+    grep -q 'packing  \[=* *\]  *[0-9]* %' bar || die "no bar"
+    grep -q '100 %' bar || die "the bar does not end"
+    [ "$(tail -c 4 bar)" = $'\r\e[K' ] || die "the bar is not wiped"
+    python3 terminal.py "$sluice" decompress -f -o back a.lz4 >bar \
+        2>"$err" || die "decompress on a terminal"
+    grep -q 'reading  \[=* *\]' bar || die "no bar of decompress"
+    ok "a bar on a terminal, wiped at the end"
+    python3 terminal.py "$sluice" compress -f -o a.lz4 - <mixed >bar \
+        2>"$err" || die "compress of standard input on a terminal"
+    # A pipe, not a file.
+    # shellcheck disable=SC2002
+    cat mixed | python3 terminal.py "$sluice" compress -f -o a.lz4 - >bar \
+        2>"$err" || die "compress of a pipe on a terminal"
+    [ ! -s bar ] || die "a bar without a size"
+    ok "no bar of a pipe, whose size nobody knows"
+else
+    echo "skip - no python3: the bar on a terminal is not tried"
+fi
+
 # ---- refused ----
 
 fails 1 "exists already" "an output that is there" "$sluice" compress mixed

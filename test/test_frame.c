@@ -432,6 +432,32 @@ static void a_failing_read_or_write_ends_the_call(void **state)
     free(data);
 }
 
+/* ---- on a device ---- */
+
+static int open_on(const char *device)
+{
+    struct sl_pages_opts o = {.size = sizeof(o),
+                              .page_bytes = SL_PAGE_MAX,
+                              .device = device,
+                              .threads = 3,
+                              .slot_bytes = 4 * SL_PAGE_MAX};
+    return sl_pages_open(&o, &pages);
+}
+
+/* Its kernels take whole pages: what is none fails there, and is tried again.
+ * Emulated lanes are slow, so these are the tests of few bytes. */
+static void a_device_reads_frames_too(void **state)
+{
+    struct sl_pages *cpu = pages;
+    assert_int_equal(open_on("host"), 0);
+    short_blocks_in_the_middle(state);
+    frames_follow_each_other_with_others_between(state);
+    a_wrong_size_and_wrong_blocks_are_errors(state);
+    a_failing_read_or_write_ends_the_call(state);
+    sl_pages_close(pages);
+    pages = cpu;
+}
+
 static const struct CMUnitTest frame_tests[] = {
     cmocka_unit_test(liblz4_reads_our_frames),
     cmocka_unit_test(pages_of_one_value_are_blocks),
@@ -444,17 +470,13 @@ static const struct CMUnitTest frame_tests[] = {
     cmocka_unit_test(headers_are_checked),
     cmocka_unit_test(a_wrong_size_and_wrong_blocks_are_errors),
     cmocka_unit_test(a_failing_read_or_write_ends_the_call),
+    cmocka_unit_test(a_device_reads_frames_too),
 };
 
 int main(void)
 {
-    struct sl_pages_opts o = {.size = sizeof(o),
-                              .page_bytes = SL_PAGE_MAX,
-                              .device = "cpu",
-                              .threads = 3,
-                              .slot_bytes = 4 * SL_PAGE_MAX};
     seed = test_seed("test_frame");
-    if (sl_pages_open(&o, &pages))
+    if (open_on("cpu"))
         return 1;
     int failed = cmocka_run_group_tests(frame_tests, NULL, NULL);
     sl_pages_close(pages);
