@@ -61,23 +61,6 @@ static void show_line(const struct sl_target_info *t)
            out_size(t->capacity, capacity), t->path);
 }
 
-static int show_one(const struct sl_target_info *t)
-{
-    json_t *root = info_json(t), *v;
-    const char *key;
-    json_object_foreach(root, key, v)
-    {
-        if (json_is_string(v))
-            printf("%s: %s\n", key, json_string_value(v));
-        else if (json_is_real(v))
-            printf("%s: %.3f\n", key, json_real_value(v));
-        else
-            printf("%s: %lld\n", key, (long long)json_integer_value(v));
-    }
-    json_decref(root);
-    return out_done();
-}
-
 static int fail(const struct request *r, int code)
 {
     return r->name ? session_fail_as("target", r->name, code)
@@ -109,7 +92,8 @@ static int run_stat(struct request *r)
     for (int i = 0; i < n; i++) {
         if (strcmp(info[i].name, r->name) != 0)
             continue;
-        return r->s.json ? out_json(info_json(&info[i])) : show_one(&info[i]);
+        return r->s.json ? out_json(info_json(&info[i]))
+                         : out_object(info_json(&info[i]));
     }
     return fail(r, n < 0 ? n : SL_ENOTARGET);
 }
