@@ -5,6 +5,7 @@
 
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define OPT_MAX 24
 /* Values of getopt_long, beyond every character and every index. */
@@ -145,4 +146,16 @@ int opt_parse(const struct opt_set *set, int argc, char **argv, int *first)
     out_log_start(verbose);
     *first = optind;
     return OPT_GO;
+}
+
+/* strtof takes words too, "nan" among them. */
+int opt_score(const char *text, float *out)
+{
+    char *end = NULL;
+    *out = text ? strtof(text, &end) : -1.0f;
+    if (text && (end == text || *end))
+        return out_usage("option '--score': '%s' is not a number", text);
+    if (*out == -1.0f || (*out >= 0.0f && *out <= 1.0f))
+        return 0;
+    return out_usage("option '--score': %s is not -1 and not in 0 to 1", text);
 }

@@ -43,5 +43,7 @@ struct opt_set {
  * the library's log as --verbose asks.
  */
 int opt_parse(const struct opt_set *set, int argc, char **argv, int *first);
+/** Reads the value of --score: -1 or 0 to 1; null is -1. 0 or OUT_USAGE. */
+int opt_score(const char *text, float *out);
 
 #endif

@@ -6,7 +6,6 @@
 #include "session.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char help[] =
@@ -145,7 +144,7 @@ static const struct {
 
 static int check(struct request *r, size_t v)
 {
-    char *end = NULL;
+    int rc;
     if (verbs[v].names != (r->name != NULL))
         return out_usage(verbs[v].names ? "the name of a target is missing"
                                         : "'ls' takes no name");
@@ -157,14 +156,8 @@ static int check(struct request *r, size_t v)
         return out_usage("'%s' takes no --score", r->verb);
     if (verbs[v].scores == 2 && !r->score_text)
         return out_usage("'score' needs --score");
-    r->score = -1.0f;
-    if (r->score_text) {
-        r->score = strtof(r->score_text, &end);
-        if (end == r->score_text || *end)
-            return out_usage("option '--score': '%s' is no number",
-                             r->score_text);
-    }
-    return session_names(&r->s);
+    rc = opt_score(r->score_text, &r->score);
+    return rc ? rc : session_names(&r->s);
 }
 
 int cmd_target(int argc, char **argv)

@@ -82,18 +82,6 @@ static int report(const struct transfer *t)
 
 /* ---- put ---- */
 
-/* strtof takes words too, "nan" among them. */
-static int parse_score(const char *text, float *out)
-{
-    char *end = NULL;
-    *out = text ? strtof(text, &end) : -1.0f;
-    if (text && (end == text || *end))
-        return out_usage("option '--score': '%s' is not a number", text);
-    if (*out == -1.0f || (*out >= 0.0f && *out <= 1.0f))
-        return 0;
-    return out_usage("option '--score': %s is not -1 and not in 0 to 1", text);
-}
-
 static int put_report(const struct transfer *t)
 {
     json_t *root = session_json(&t->s);
@@ -244,7 +232,7 @@ int cmd_put(int argc, char **argv)
     int rc = parse(&t, &set, argc, argv);
     if (rc != OPT_GO)
         return rc;
-    rc = parse_score(t.score, &t.score_value);
+    rc = opt_score(t.score, &t.score_value);
     if (rc)
         return rc;
     rc = input_open(&in, t.file);

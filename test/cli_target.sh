@@ -36,7 +36,7 @@ works "put on it" "$sluice" put "${data[@]}" --persist 2 t blob "$tmp/ten"
 fails 1 "no such target" "stat of none" "$sluice" target stat "${data[@]}" none
 fails 1 "no such target" "rm of none" "$sluice" target rm "${data[@]}" none
 for score in 1.5 -0.5 nan; do
-    fails 1 "score is not in 0 to 1 and not -1" "score $score" \
+    fails 2 "is not -1 and not in 0 to 1" "score $score" \
         "$sluice" target score "${data[@]}" --score=$score second
 done
 fails 1 "exists already" "add again" "$sluice" target add "${data[@]}" \
