@@ -258,24 +258,13 @@ static int one_round(struct durable *d, struct series *s)
     return rc;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return *x < *y ? -1 : *x > *y;
-}
-
-static double median(double *v, unsigned n)
-{
-    qsort(v, n, sizeof(*v), by_value);
-    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
 static void report_text(struct series *s)
 {
-    printf("%5d %9u %9.0f", s->level, s->depth, median(s->rate[SLUICE], s->n));
+    printf("%5d %9u %9.0f", s->level, s->depth,
+           out_median(s->rate[SLUICE], s->n));
     for (unsigned i = LMDB; i < STORES; i++) {
-        double rate = median(s->rate[i], s->n);
-        double ratio = median(s->ratio[i], s->n);
+        double rate = out_median(s->rate[i], s->n);
+        double ratio = out_median(s->ratio[i], s->n);
         if (rate > 0)
             printf("  %9.0f x%-6.2f %5.2f to %-5.2f", rate, ratio,
                    s->ratio[i][0], s->ratio[i][s->n - 1u]);
@@ -290,13 +279,14 @@ static void report_text(struct series *s)
 static void report_json(const struct durable *d, struct series *s)
 {
     json_array_append_new(
-        d->rows, json_pack("{s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "level",
-                           s->level, "in_flight", (int)s->depth, "rounds",
-                           (int)s->n, "sluice", median(s->rate[SLUICE], s->n),
-                           "lmdb", median(s->rate[LMDB], s->n), "rocksdb",
-                           median(s->rate[ROCKS], s->n), "ratio_lmdb",
-                           median(s->ratio[LMDB], s->n), "ratio_rocksdb",
-                           median(s->ratio[ROCKS], s->n)));
+        d->rows,
+        json_pack("{s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "level", s->level,
+                  "in_flight", (int)s->depth, "rounds", (int)s->n, "sluice",
+                  out_median(s->rate[SLUICE], s->n), "lmdb",
+                  out_median(s->rate[LMDB], s->n), "rocksdb",
+                  out_median(s->rate[ROCKS], s->n), "ratio_lmdb",
+                  out_median(s->ratio[LMDB], s->n), "ratio_rocksdb",
+                  out_median(s->ratio[ROCKS], s->n)));
 }
 
 static int row(struct durable *d, unsigned depth, int level)

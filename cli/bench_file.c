@@ -243,55 +243,42 @@ struct series {
     uint64_t n;
 };
 
-static int by_value(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
-/* Sorts. */
-static double median(double *v, uint64_t n)
-{
-    qsort(v, n, sizeof(*v), by_value);
-    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
 static void report_text(const struct bench *b, const struct pattern *p,
                         struct series *s)
 {
     double scale = p->block == LARGE ? 1.0 : 1e-3;
     const char *unit = p->block == LARGE ? "MiB/s" : "kop/s";
-    double ours = median(s->ours, s->n) * scale;
-    double us = median(s->ours_us, s->n);
+    double ours = out_median(s->ours, s->n) * scale;
+    double us = out_median(s->ours_us, s->n);
     if (!b->fio) {
         printf("%-15s value %8.1f %s  cpu %7.2f us\n", p->name, ours, unit, us);
     } else {
-        double fio = median(s->fio, s->n) * scale;
-        double ratio = median(s->ratio, s->n);
+        double fio = out_median(s->fio, s->n) * scale;
+        double ratio = out_median(s->ratio, s->n);
         printf("%-15s fio %8.1f  value %8.1f %s  ratio %.3f (%.3f to %.3f)"
                "  cpu fio %7.2f  ours %7.2f us\n",
                p->name, fio, ours, unit, ratio, s->ratio[0], s->ratio[s->n - 1],
-               median(s->fio_us, s->n), us);
+               out_median(s->fio_us, s->n), us);
     }
     fflush(stdout);
 }
 
 static json_t *real_or_null(const struct bench *b, double *v, uint64_t n)
 {
-    return b->fio ? json_real(median(v, n)) : json_null();
+    return b->fio ? json_real(out_median(v, n)) : json_null();
 }
 
 static void report_json(struct bench *b, const struct pattern *p,
                         struct series *s)
 {
-    double value = median(s->ours, s->n);
+    double value = out_median(s->ours, s->n);
     json_array_append_new(
         b->figures,
         json_pack("{s:s, s:o, s:f, s:s, s:o, s:b, s:f, s:o, s:i, s:i, s:I}",
                   "bench", p->name, "limit", real_or_null(b, s->fio, s->n),
                   "value", value, "unit", "op/s", "ratio",
                   real_or_null(b, s->ratio, s->n), "lower_is_better", 0,
-                  "cpu_us", median(s->ours_us, s->n), "limit_cpu_us",
+                  "cpu_us", out_median(s->ours_us, s->n), "limit_cpu_us",
                   real_or_null(b, s->fio_us, s->n), "block", (int)p->block,
                   "in_flight", (int)DEPTH, "pairs", (json_int_t)s->n));
 }

@@ -356,3 +356,17 @@ uint64_t out_percentile(uint64_t *values, size_t n, double p)
     at = (size_t)(p / 100.0 * (double)(n - 1) + 0.5);
     return values[at < n ? at : n - 1];
 }
+
+static int by_real(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+double out_median(double *values, size_t n)
+{
+    if (!n)
+        return 0.0;
+    qsort(values, n, sizeof(values[0]), by_real);
+    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}

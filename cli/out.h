@@ -69,5 +69,7 @@ void out_bar_end(struct out_bar *b);
 
 /** The p-th percentile (0 to 100) of n values, which it sorts; 0 if n is 0. */
 uint64_t out_percentile(uint64_t *values, size_t n, double p);
+/** The median of n values, which it sorts; 0 if n is 0. */
+double out_median(double *values, size_t n);
 
 #endif
