@@ -18,7 +18,6 @@ void scale_name(uint64_t i, char name[SCALE_NAME_LEN + 1u]);
 void scale_sorted_name(uint64_t i, char name[SCALE_NAME_LEN + 1u]);
 
 struct scale_start {
-    double load_s;  /* writing the records, not Sluice's usual way */
     double start_s; /* sl_open: check, load, index */
     double cpu_s;   /* of all threads in it */
     double close_s;

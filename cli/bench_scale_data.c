@@ -209,13 +209,11 @@ static int start(const char *dir, uint64_t tag, uint64_t n,
 
 int scale_start(const char *dir, uint64_t n, struct scale_start *out)
 {
-    uint64_t tag = 0, began;
+    uint64_t tag = 0;
     out_log_hold();
     int rc = create(dir, n, &tag);
-    began = clock_ns();
     if (!rc)
         rc = load(dir, tag, n);
-    out->load_s = (double)(clock_ns() - began) / 1e9;
     if (!rc)
         rc = start(dir, tag, n, out);
     if (rc)
