@@ -100,8 +100,6 @@ static int put_report(const struct transfer *t)
 static int put_pieces(struct transfer *t, const char *name, struct input *in,
                       size_t n, struct sl_put_opts *how)
 {
-    struct sl_result result = {{0}};
-    how->result = &result;
     do {
         int code = sl_put(t->s.rt, t->s.tag_id, name, t->offset + t->size,
                           t->buf, n, how);
@@ -110,8 +108,8 @@ static int put_pieces(struct transfer *t, const char *name, struct input *in,
                        ? session_fail_at(&t->s, code, t->size)
                        : session_fail(&t->s, code);
         how->flags = 0;
-        t->stored += result.v[2];
-        t->codec_ns += result.v[3];
+        t->stored += how->result->v[2];
+        t->codec_ns += how->result->v[3];
         t->size += n;
         if (n < SL_IO_MAX)
             return 0;
@@ -181,11 +179,13 @@ static int put_spare(struct transfer *t, struct input *in, size_t n,
 static int put_first(struct transfer *t, struct input *in, size_t n,
                      uint8_t codec)
 {
+    struct sl_result result = {{0}};
     struct sl_put_opts how = {.size = sizeof(how),
                               .flags = t->has_offset ? 0 : SL_F_REPLACE,
                               .score = t->score_value,
                               .persist = (uint8_t)t->persist,
-                              .codec = codec};
+                              .codec = codec,
+                              .result = &result};
     if (n < SL_IO_MAX || t->has_offset)
         return put_pieces(t, t->s.blob, in, n, &how);
     return put_spare(t, in, n, &how);
