@@ -201,7 +201,7 @@ static uint8_t *frame(struct meta_log *l, enum log_op op, uint32_t bytes)
         return NULL;
     p = l->buf + l->used;
     memset(p, 0, LOG_HEAD);
-    memcpy(p, log_magic, 4);
+    memcpy(p, frame_magic, 4);
     put_le(p + LOG_AT_BYTES, bytes, 4);
     put_le(p + LOG_AT_GENERATION, l->generation, 8);
     put_le(p + LOG_AT_NUMBER, l->n, 8);
@@ -247,7 +247,7 @@ static size_t frame_bytes(const struct meta_log *l, const uint8_t *p)
 {
     uint64_t bytes = get_le(p + LOG_AT_BYTES, 4);
 
-    if (memcmp(p, log_magic, 4) != 0 || bytes > LOG_PAYLOAD_MAX ||
+    if (memcmp(p, frame_magic, 4) != 0 || bytes > LOG_PAYLOAD_MAX ||
         get_le(p + LOG_AT_GENERATION, 8) != l->generation ||
         get_le(p + LOG_AT_NUMBER, 8) != l->n ||
         (p[LOG_AT_KIND] == LOG_BEGIN) != (l->n == 0))

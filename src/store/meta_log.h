@@ -41,7 +41,7 @@
 #define LOG_PAYLOAD_MAX (UINT32_C(1) << 20)
 
 /* Of the head of a frame (docs/format.md). */
-static const uint8_t log_magic[4] = {'S', 'L', 'O', 'G'};
+static const uint8_t frame_magic[4] = {'S', 'L', 'O', 'G'};
 #define LOG_AT_BYTES 4
 #define LOG_AT_GENERATION 8
 #define LOG_AT_NUMBER 16

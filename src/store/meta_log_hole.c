@@ -87,7 +87,7 @@ static size_t frame_at(struct window *w, uint64_t at, struct log_hole *h)
     const uint8_t *p = look(w, at - LOG_SUM, LOG_SUM + LOG_HEAD);
     uint64_t number, synced, bytes, sum;
 
-    if (!p || memcmp(p + LOG_SUM, log_magic, 4) != 0)
+    if (!p || memcmp(p + LOG_SUM, frame_magic, 4) != 0)
         return 0;
     p += LOG_SUM;
     bytes = get_le(p + LOG_AT_BYTES, 4);
@@ -125,8 +125,8 @@ static uint64_t next_magic(struct window *w, uint64_t at)
         return UINT64_MAX;
     end = w->buf + w->have - 3;
     while (p < end &&
-           (p = memchr(p, log_magic[0], (size_t)(end - p))) != NULL) {
-        if (!memcmp(p, log_magic, 4))
+           (p = memchr(p, frame_magic[0], (size_t)(end - p))) != NULL) {
+        if (!memcmp(p, frame_magic, 4))
             return at + (uint64_t)(p - from);
         p++;
     }
