@@ -10,7 +10,8 @@
 #define RESIZE_MAP ((size_t)128 << 10)
 #define RUN_HEAD 64u /* records keep to lines of their own */
 
-/* AddressSanitizer learns of freed records by hand. */
+/* AddressSanitizer learns of freed records by hand, and its leak checker that
+ * they may point to memory. */
 #if defined(__SANITIZE_ADDRESS__)
 #define WATCHED 1
 #elif defined(__has_feature)
@@ -20,10 +21,13 @@
 #endif
 #ifdef WATCHED
 #include <sanitizer/asan_interface.h>
+#include <sanitizer/lsan_interface.h>
 #else
 #define WATCHED 0
 #define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define __lsan_register_root_region(p, n) ((void)(p), (void)(n))
+#define __lsan_unregister_root_region(p, n) ((void)(p), (void)(n))
 #endif
 
 /* Begins on a huge page when it is as long as one. */
@@ -136,6 +140,7 @@ static int new_run(struct mem_pool *p)
     p->next = r + RUN_HEAD;
     p->end = r + HUGE;
     ASAN_POISON_MEMORY_REGION(p->next, HUGE - RUN_HEAD);
+    __lsan_register_root_region(r, HUGE);
     return 1;
 }
 
@@ -190,6 +195,7 @@ void mem_pool_destroy(struct mem_pool *p)
 {
     for (uint32_t i = 0; i < p->n_runs; i++) {
         ASAN_UNPOISON_MEMORY_REGION(p->runs[i], HUGE);
+        __lsan_unregister_root_region(p->runs[i], HUGE);
         mem_unmap(p->runs[i], HUGE);
     }
     free(p->runs);
