@@ -16,7 +16,7 @@ case ${1:-} in
 esac
 export SLUICE_LONG=$long
 # Seconds that one test may take before it counts as hung.
-test_limit=$((long ? 3600 : 300))
+test_limit=$((long ? 3600 : 600))
 
 passed=0 failed=0 skipped=0
 mkdir -p build
