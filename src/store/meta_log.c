@@ -31,15 +31,6 @@ static void put_le(uint8_t *p, uint64_t v, unsigned bytes)
         p[i] = (uint8_t)(v >> (8u * i));
 }
 
-static uint64_t get_le(const uint8_t *p, unsigned bytes)
-{
-    uint64_t v = 0;
-
-    for (unsigned i = 0; i < bytes; i++)
-        v |= (uint64_t)p[i] << (8u * i);
-    return v;
-}
-
 static int fail(const struct meta_log *l, const char *what, int err)
 {
     log_error("%s: %s: %s", l->path, what, strerror(err));
@@ -245,11 +236,11 @@ void log_seal(struct meta_log *l)
 /* Bytes that the frame at p says it has, 0: it is none of this log. */
 static size_t frame_bytes(const struct meta_log *l, const uint8_t *p)
 {
-    uint64_t bytes = get_le(p + LOG_AT_BYTES, 4);
+    uint64_t bytes = log_le(p + LOG_AT_BYTES, 4);
 
     if (memcmp(p, frame_magic, 4) != 0 || bytes > LOG_PAYLOAD_MAX ||
-        get_le(p + LOG_AT_GENERATION, 8) != l->generation ||
-        get_le(p + LOG_AT_NUMBER, 8) != l->n ||
+        log_le(p + LOG_AT_GENERATION, 8) != l->generation ||
+        log_le(p + LOG_AT_NUMBER, 8) != l->n ||
         (p[LOG_AT_KIND] == LOG_BEGIN) != (l->n == 0))
         return 0;
     return LOG_HEAD + (size_t)bytes + LOG_SUM;
@@ -295,7 +286,7 @@ int log_replay(struct meta_log *l, uint64_t generation)
         if (rc || !n || have < at + n)
             break;
         uint64_t sum = XXH3_64bits_withSeed(l->buf + at, n - LOG_SUM, l->chain);
-        if (get_le(l->buf + at + n - LOG_SUM, LOG_SUM) != sum)
+        if (log_le(l->buf + at + n - LOG_SUM, LOG_SUM) != sum)
             break;
         l->chain = sum;
         l->n++;
@@ -332,7 +323,7 @@ int log_next(const struct meta_log *l, size_t *at, struct log_frame *out)
         p = l->buf + *at;
         out->op = (enum log_op)p[LOG_AT_KIND];
         out->payload = p + LOG_HEAD;
-        out->bytes = (uint32_t)get_le(p + LOG_AT_BYTES, 4);
+        out->bytes = (uint32_t)log_le(p + LOG_AT_BYTES, 4);
         *at += LOG_HEAD + (size_t)out->bytes + LOG_SUM;
     } while (out->op == LOG_BEGIN);
     return 1;

@@ -49,6 +49,16 @@ static const uint8_t frame_magic[4] = {'S', 'L', 'O', 'G'};
 #define LOG_AT_UNDONE 25
 #define LOG_AT_SYNCED 28
 
+/** A number of `bytes` bytes, little endian. */
+static inline uint64_t log_le(const uint8_t *p, unsigned bytes)
+{
+    uint64_t v = 0;
+
+    for (unsigned i = 0; i < bytes; i++)
+        v |= (uint64_t)p[i] << (8u * i);
+    return v;
+}
+
 enum log_op {
     LOG_BEGIN,
     LOG_PUT_BLOB,

@@ -40,15 +40,6 @@ struct window {
     int code;
 };
 
-static uint64_t get_le(const uint8_t *p, unsigned bytes)
-{
-    uint64_t v = 0;
-
-    for (unsigned i = bytes; i; i--)
-        v = v << 8 | p[i - 1u];
-    return v;
-}
-
 static int fill(struct window *w, uint64_t at)
 {
     w->at = at;
@@ -90,11 +81,11 @@ static size_t frame_at(struct window *w, uint64_t at, struct log_hole *h)
     if (!p || memcmp(p + LOG_SUM, frame_magic, 4) != 0)
         return 0;
     p += LOG_SUM;
-    bytes = get_le(p + LOG_AT_BYTES, 4);
-    number = get_le(p + LOG_AT_NUMBER, 8);
-    synced = get_le(p + LOG_AT_SYNCED, LOG_HEAD - LOG_AT_SYNCED);
+    bytes = log_le(p + LOG_AT_BYTES, 4);
+    number = log_le(p + LOG_AT_NUMBER, 8);
+    synced = log_le(p + LOG_AT_SYNCED, LOG_HEAD - LOG_AT_SYNCED);
     if (bytes > LOG_PAYLOAD_MAX ||
-        get_le(p + LOG_AT_GENERATION, 8) != w->l->generation ||
+        log_le(p + LOG_AT_GENERATION, 8) != w->l->generation ||
         p[LOG_AT_KIND] == LOG_BEGIN || number <= h->number || synced > number ||
         number - h->number > (at - h->at) / FRAME_MIN)
         return 0;
@@ -103,9 +94,9 @@ static size_t frame_at(struct window *w, uint64_t at, struct log_hole *h)
         return 0;
     p = look(w, at - LOG_SUM, LOG_SUM + (size_t)bytes);
     sum = p ? XXH3_64bits_withSeed(p + LOG_SUM, (size_t)bytes - LOG_SUM,
-                                   get_le(p, LOG_SUM))
+                                   log_le(p, LOG_SUM))
             : 0;
-    if (!p || get_le(p + bytes, LOG_SUM) != sum) {
+    if (!p || log_le(p + bytes, LOG_SUM) != sum) {
         w->budget -= bytes;
         return 0;
     }
