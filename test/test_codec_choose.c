@@ -76,6 +76,35 @@ static void slower_targets_get_smaller_results(void **state)
     assert_true(last < 65536 / 2);
 }
 
+/* Text, with zeros wherever a sample of parts' middles looks. */
+static void a_sample_that_fell_on_zeros_is_doubted(void **state)
+{
+    struct codec_goal goal = goal_of(2e9);
+    (void)state;
+    codec_speeds_fill(SPEED_TEXT, data, BYTES);
+    for (size_t parts = 1; parts <= 4; parts *= 2)
+        for (size_t i = 0; i < parts; i++)
+            memset(data + BYTES / parts * i + BYTES / parts / 2 - 16384, 0,
+                   32768);
+    assert_int_equal(codec_choose(data, BYTES, &goal), SL_CODEC_NONE);
+}
+
+/* Short repetitions of numbers take lz4 long, though it is fast on numbers that
+ * do not repeat. */
+static void repeated_numbers_are_not_priced_as_noise(void **state)
+{
+    struct codec_goal goal = goal_of(5e9);
+    uint8_t pool[4096];
+    uint32_t seed = 1;
+    (void)state;
+    codec_speeds_fill(SPEED_NUMERIC, pool, sizeof(pool));
+    for (size_t at = 0; at < BYTES; at += 16) {
+        seed = seed * 1664525u + 1013904223u;
+        memcpy(data + at, pool + (seed >> 24) * 16u, 16);
+    }
+    assert_int_equal(codec_choose(data, BYTES, &goal), SL_CODEC_NONE);
+}
+
 static void any_bytes_of_any_size_get_an_answer(void **state)
 {
     (void)state;
@@ -175,6 +204,8 @@ int main(void)
         cmocka_unit_test(a_fast_target_takes_text_raw),
         cmocka_unit_test(a_slow_target_makes_coding_pay),
         cmocka_unit_test(slower_targets_get_smaller_results),
+        cmocka_unit_test(a_sample_that_fell_on_zeros_is_doubted),
+        cmocka_unit_test(repeated_numbers_are_not_priced_as_noise),
         cmocka_unit_test(any_bytes_of_any_size_get_an_answer),
         cmocka_unit_test(small_savings_within_a_granule_are_none),
     };

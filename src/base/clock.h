@@ -33,6 +33,14 @@ static inline uint64_t clock_stamp_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/** Of this thread on a CPU: what others make it wait does not count. */
+static inline uint64_t clock_thread_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 /** A pause inside a spin loop. */
 static inline void clock_relax(void)
 {

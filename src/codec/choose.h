@@ -6,7 +6,7 @@
  * The cost of a codec is the time to code, to write, and to read back and
  * decode: see codec_cost. Windows of the data are coded with the codec that
  * looks cheapest; what it came to corrects the picture, until the cheapest is
- * one that was tried. The looking takes at most about 5 % of the time that
+ * one that was tried, and other places of the data bear it out. The looking takes at most about 5 % of the time that
  * storing takes; where the target is so fast that not even that pays, nothing is
  * looked at.
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "codec/speed.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "sluice/sluice.h"
 
@@ -11,14 +12,15 @@
 
 #define SAMPLE_BYTES 16384u
 #define FIRST_BYTES 4096u
-/* After a first run of more, one follows; of much more, one that is no larger.
- */
-#define SLOW_NS 100000u
+/* A first run of more is the only one; a second one of more is the last. */
 #define VERY_SLOW_NS 1000000u
-/* The least of them is taken: the others were disturbed. Each codes other bytes,
- * as the processor foresees the branches of a repeated run. */
-#define ROUNDS 4u
-#define CLASS_BYTES ((ROUNDS + 1u) * SAMPLE_BYTES)
+#define SLOW_NS 400000u
+/* The least is taken: the others were disturbed. Each run codes other bytes, as
+ * the processor foresees the branches of a repeated one. A round goes through all
+ * codecs, so that a slow moment of the machine is not one codec's alone; it runs
+ * each twice, as the first finds its tables out of the caches. */
+#define ROUNDS 3u
+#define CLASS_BYTES ((2u * ROUNDS + 1u) * SAMPLE_BYTES)
 
 /* ---- data ---- */
 
@@ -86,35 +88,29 @@ void codec_speeds_fill(enum speed_class kind, uint8_t *to, size_t n)
 struct tally {
     uint64_t encode, decode; /* ns, the least */
     uint64_t made, all;
-    size_t bytes; /* of a run */
+    size_t bytes;    /* of a run */
+    unsigned rounds; /* to come */
 };
 
 struct probe {
-    uint8_t *plain, *coded, *again;
+    uint8_t *plain[SPEED_CLASSES], *coded, *again;
     size_t room;
-    struct tally *tally;
+    struct tally of[SL_CODECS][3][SPEED_CLASSES];
 };
 
-/* Of this thread: what others make it wait does not count. */
-static uint64_t cpu_ns(void)
+/* One run there and back over the i-th slice of a class. */
+static int run(struct probe *p, unsigned id, int preset, enum speed_class k,
+               unsigned i)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-/* One run there and back over the i-th slice. */
-static int run(const struct probe *p, unsigned id, int preset, unsigned i)
-{
-    struct tally *t = p->tally;
-    const uint8_t *plain = p->plain + i * SAMPLE_BYTES;
-    uint64_t begin = cpu_ns();
+    struct tally *t = &p->of[id][preset - 1][k];
+    const uint8_t *plain = p->plain[k] + i * SAMPLE_BYTES;
+    uint64_t begin = clock_thread_ns();
     int made = codec_encode(id, preset, plain, t->bytes, p->coded, p->room);
-    uint64_t middle = cpu_ns();
+    uint64_t middle = clock_thread_ns();
     int rc = made < 0
                  ? made
                  : codec_decode(id, p->coded, (size_t)made, p->again, t->bytes);
-    uint64_t end = cpu_ns();
+    uint64_t end = clock_thread_ns();
     if (rc)
         return rc;
     if (middle - begin < t->encode)
@@ -126,55 +122,87 @@ static int run(const struct probe *p, unsigned id, int preset, unsigned i)
     return 0;
 }
 
-static int probe_one(struct probe *p, unsigned id, int preset,
-                     struct codec_speed *out)
+static struct tally empty(size_t bytes)
 {
-    struct tally t = {.encode = UINT64_MAX, .decode = UINT64_MAX};
-    p->tally = &t;
-    t.bytes = FIRST_BYTES;
-    /* The first run makes the thread's context, too. */
-    int rc = run(p, id, preset, 0);
-    unsigned rounds = t.encode < SLOW_NS ? ROUNDS : 1u;
-    if (t.encode < VERY_SLOW_NS)
-        t = (struct tally){
-            .encode = UINT64_MAX, .decode = UINT64_MAX, .bytes = SAMPLE_BYTES};
-    for (unsigned i = 1; i <= rounds && !rc; i++)
-        rc = run(p, id, preset, i);
-    out->encode_ns = (float)t.encode / (float)t.bytes;
-    out->decode_ns = (float)t.decode / (float)t.bytes;
-    out->stored = (float)t.made / (float)t.all;
+    return (struct tally){
+        .encode = UINT64_MAX, .decode = UINT64_MAX, .bytes = bytes};
+}
+
+/* Says how many rounds follow. The first run makes the thread's context, too. */
+static int run_first(struct probe *p, unsigned id, int preset,
+                     enum speed_class k)
+{
+    struct tally *t = &p->of[id][preset - 1][k];
+    *t = empty(FIRST_BYTES);
+    int rc = run(p, id, preset, k, 0);
+    if (rc || t->encode >= VERY_SLOW_NS)
+        return rc;
+    *t = empty(SAMPLE_BYTES);
+    rc = run(p, id, preset, k, 0);
+    t->rounds = t->encode < SLOW_NS ? ROUNDS : 0;
+    return rc;
+}
+
+static int run_again(struct probe *p, unsigned id, int preset,
+                     enum speed_class k, unsigned round)
+{
+    if (round > p->of[id][preset - 1][k].rounds)
+        return 0;
+    int rc = run(p, id, preset, k, 2u * round - 1u);
+    return rc ? rc : run(p, id, preset, k, 2u * round);
+}
+
+/* Round 0 is the first runs. */
+static int run_round(struct probe *p, unsigned round)
+{
+    int rc = 0;
+    for (enum speed_class k = SPEED_ZEROS; k < SPEED_CLASSES; k++)
+        for (unsigned id = 1; id < SL_CODECS; id++)
+            for (int preset = 1; preset <= 3 && codec_find(id) && !rc; preset++)
+                rc = round == 0 ? run_first(p, id, preset, k)
+                                : run_again(p, id, preset, k, round);
     return rc;
 }
 
 static int probe_all(struct probe *p, struct codec_speeds *out)
 {
-    for (enum speed_class k = SPEED_ZEROS; k < SPEED_CLASSES; k++) {
-        codec_speeds_fill(k, p->plain, CLASS_BYTES);
-        for (unsigned id = 1; id < SL_CODECS; id++)
-            for (int preset = 1; preset <= 3 && codec_find(id); preset++) {
-                int rc = probe_one(p, id, preset, &out->of[id][preset - 1][k]);
-                if (rc)
-                    return rc;
-            }
-    }
-    return 0;
+    int rc = 0;
+    for (unsigned round = 0; round <= ROUNDS && !rc; round++)
+        rc = run_round(p, round);
+    for (unsigned id = 1; id < SL_CODECS; id++)
+        for (unsigned i = 0; i < 3u * SPEED_CLASSES && codec_find(id); i++) {
+            const struct tally *t =
+                &p->of[id][i / SPEED_CLASSES][i % SPEED_CLASSES];
+            struct codec_speed *f =
+                &out->of[id][i / SPEED_CLASSES][i % SPEED_CLASSES];
+            f->encode_ns = (float)t->encode / (float)t->bytes;
+            f->decode_ns = (float)t->decode / (float)t->bytes;
+            f->stored = (float)t->made / (float)t->all;
+        }
+    return rc;
 }
 
 int codec_speeds_measure(struct codec_speeds *out)
 {
-    struct probe p = {0};
+    struct probe *p = calloc(1, sizeof(*p));
     int rc = SL_ENOMEM;
     memset(out, 0, sizeof(*out));
-    for (unsigned id = 1; id < SL_CODECS; id++)
-        if (codec_bound(id, SAMPLE_BYTES) > p.room)
-            p.room = codec_bound(id, SAMPLE_BYTES);
-    p.plain = malloc(CLASS_BYTES + SAMPLE_BYTES + p.room);
-    if (p.plain) {
-        p.again = p.plain + CLASS_BYTES;
-        p.coded = p.again + SAMPLE_BYTES;
-        rc = probe_all(&p, out);
+    for (unsigned id = 1; p && id < SL_CODECS; id++)
+        if (codec_bound(id, SAMPLE_BYTES) > p->room)
+            p->room = codec_bound(id, SAMPLE_BYTES);
+    uint8_t *plain =
+        p ? malloc(SPEED_CLASSES * CLASS_BYTES + SAMPLE_BYTES + p->room) : NULL;
+    if (plain) {
+        for (enum speed_class k = SPEED_ZEROS; k < SPEED_CLASSES; k++) {
+            p->plain[k] = plain + k * CLASS_BYTES;
+            codec_speeds_fill(k, p->plain[k], CLASS_BYTES);
+        }
+        p->again = plain + SPEED_CLASSES * CLASS_BYTES;
+        p->coded = p->again + SAMPLE_BYTES;
+        rc = probe_all(p, out);
     }
-    free(p.plain);
+    free(plain);
+    free(p);
     return rc;
 }
 

@@ -59,19 +59,12 @@ struct pace {
 #define PACE_QUICK_NS 250000000u /* so long after work it is quick anyway */
 #define PACE_SLOWEST_NS 1000000u
 
-static uint64_t thread_cpu_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static void pace_measure(struct pace *p)
 {
     uint64_t cpu;
     if (++p->looks < PACE_LOOKS)
         return;
-    cpu = thread_cpu_ns();
+    cpu = clock_thread_ns();
     p->slow_ns = (cpu - p->cpu_ns) / p->looks * PACE_SHARE;
     if (p->slow_ns < WATCH_NS)
         p->slow_ns = WATCH_NS;
