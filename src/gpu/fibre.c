@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gpu/fibre.h"
 
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -10,11 +11,69 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
+/* ---- what is kept ---- */
+
+/* Stacks, and ThreadSanitizer's side of fibres, take longer to make than most
+ * kernels to run: a thread keeps those of its last launches for the next. */
+#define KEPT_RANGES 8u
+#define KEPT_STACKS 256u /* of a range, at most */
+#define KEPT_TSAN 512u
+
+static pthread_once_t kept_once = PTHREAD_ONCE_INIT;
+static pthread_key_t kept_key;
+static _Thread_local struct {
+    size_t ranges, fibres;
+    struct fibre_stacks range[KEPT_RANGES];
+#if defined(FIBRE_TSAN)
+    void *tsan[KEPT_TSAN];
+#endif
+} kept;
+
+static void kept_drop_fibres(void)
+{
+#if defined(FIBRE_TSAN)
+    while (kept.fibres)
+        __tsan_destroy_fiber(kept.tsan[--kept.fibres]);
+#endif
+}
+
+static void kept_drop(void *any)
+{
+    (void)any;
+    kept_drop_fibres();
+    while (kept.ranges) {
+        struct fibre_stacks *s = &kept.range[--kept.ranges];
+        munmap(s->base, s->n * s->stride);
+    }
+}
+
+/* ThreadSanitizer counts fibres as threads, and does not look at the child of a
+ * process with threads. */
+static void kept_init(void)
+{
+    if (pthread_key_create(&kept_key, kept_drop) ||
+        pthread_atfork(kept_drop_fibres, NULL, NULL))
+        abort();
+}
+
+/* Whether this thread will drop what it keeps when it ends. */
+static int kept_ready(void)
+{
+    pthread_once(&kept_once, kept_init);
+    return pthread_setspecific(kept_key, &kept) == 0;
+}
+
 /* ---- stacks ---- */
 
 int fibre_stacks_map(size_t n, struct fibre_stacks *out)
 {
     struct fibre_stacks s;
+    for (size_t i = kept.ranges; i > 0; i--)
+        if (kept.range[i - 1u].n == n) {
+            *out = kept.range[i - 1u];
+            kept.range[i - 1u] = kept.range[--kept.ranges];
+            return 0;
+        }
     s.n = n;
     s.guard = (size_t)sysconf(_SC_PAGESIZE);
     s.stride = FIBRE_STACK_BYTES + s.guard;
@@ -36,7 +95,10 @@ int fibre_stacks_map(size_t n, struct fibre_stacks *out)
 
 void fibre_stacks_unmap(struct fibre_stacks *s)
 {
-    munmap(s->base, s->n * s->stride);
+    if (s->n <= KEPT_STACKS && kept.ranges < KEPT_RANGES && kept_ready())
+        kept.range[kept.ranges++] = *s;
+    else
+        munmap(s->base, s->n * s->stride);
 }
 
 /* ---- what the sanitizers are told ---- */
@@ -64,6 +126,21 @@ static void asan_after(struct fibre *self)
 #if defined(FIBRE_TSAN)
 #define tsan_before(to)                                                        \
     __tsan_switch_to_fiber((to)->tsan, __tsan_switch_to_fiber_no_sync)
+
+/* The launches of a thread come one after the other: one fibre after another with
+ * the same side hides no race. */
+static void *tsan_make(void)
+{
+    return kept.fibres ? kept.tsan[--kept.fibres] : __tsan_create_fiber(0);
+}
+
+static void tsan_drop(void *of)
+{
+    if (kept.fibres < KEPT_TSAN && kept_ready())
+        kept.tsan[kept.fibres++] = of;
+    else
+        __tsan_destroy_fiber(of);
+}
 #else
 #define tsan_before(to) ((void)0)
 #endif
@@ -192,7 +269,7 @@ int fibre_make(struct fibre *f, const struct fibre_stacks *s, size_t i,
     if (rc)
         return rc;
 #if defined(FIBRE_TSAN)
-    f->tsan = __tsan_create_fiber(0);
+    f->tsan = tsan_make();
 #endif
     return 0;
 }
@@ -216,7 +293,7 @@ FIBRE_SCHED void fibre_leave(struct fibre *from, struct fibre *to)
 void fibre_drop(struct fibre *f)
 {
 #if defined(FIBRE_TSAN)
-    __tsan_destroy_fiber(f->tsan);
+    tsan_drop(f->tsan);
 #endif
     *f = (struct fibre){0};
 }
