@@ -43,10 +43,11 @@
  * thread: at each barrier each lane's clock, an entry for each thread, is merged
  * with those of all others. */
 #if defined(__SANITIZE_THREAD__)
-#define SLOW_LANES 1
+#define SLOW_THREADS 1
 #else
-#define SLOW_LANES 0
+#define SLOW_THREADS 0
 #endif
+#define SLOW_LANES SLOW_THREADS
 
 /* Sanitizers make the same steps ten times slower. */
 #define STEPS(n) (SANITIZED ? (n) / 10 : (n))

@@ -9,7 +9,7 @@
 
 #define PAGE 256u
 #define BATCH_PAGES 8u
-#define PAGES (SLOW_LANES ? 20u : 50u)
+#define PAGES (SLOW_LANES ? 17u : 50u)
 #define BYTES (PAGE * PAGES)
 #define BYTES_MAX (PAGE * 50u)
 
