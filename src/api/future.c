@@ -9,13 +9,14 @@
 
 struct sl_op {
     struct sl_runtime *rt; /* referenced: the op may outlive sl_close */
-    enum { OP_TASK = 0, OP_GET, OP_DEVICE_PUT, OP_DEVICE_GET } kind;
+    enum { OP_TASK = 0, OP_GET, OP_DEVICE_PUT, OP_DEVICE_GET, OP_CALL } kind;
     struct sl_future put; /* a put, or any call of one task */
     uint64_t *answer[2];  /* where the task's results go; null: nowhere */
     union {
         struct get_run get;
         struct device_put device_put;
         struct device_get device_get;
+        struct call *call;
     };
     char name[SL_NAME_MAX + 1u];
 };
@@ -57,6 +58,8 @@ static void op_free(struct sl_op *op)
         device_put_forget(&op->device_put);
     if (op->kind == OP_DEVICE_GET)
         device_get_forget(&op->device_get);
+    if (op->kind == OP_CALL)
+        call_drop(op->call);
     free(op);
     runtime_unref(rt);
 }
@@ -192,6 +195,17 @@ int host_begin(struct sl_runtime *rt, struct host_call *c, struct sl_op **out)
     return rc;
 }
 
+int op_of_call(struct sl_runtime *rt, struct call *c, struct sl_op **out)
+{
+    struct sl_op *op = op_alloc(rt);
+    if (!op)
+        return SL_ENOMEM;
+    op->kind = OP_CALL;
+    op->call = c;
+    *out = op;
+    return 0;
+}
+
 /* ---- test and wait ---- */
 
 /* Goes on by one step; *live: it has not ended. */
@@ -213,6 +227,7 @@ static int op_go_on(const struct sl_dev *d, struct sl_op *o, struct sl_until u,
         *live = !o->device_put.ended;
         return rc;
     case OP_TASK:
+    case OP_CALL: /* a thread of its own passes the gate */
     default:
         rc = sl_wait_thread(d, &o->put, u);
         *live = o->put.live;
@@ -220,15 +235,23 @@ static int op_go_on(const struct sl_dev *d, struct sl_op *o, struct sl_until u,
     }
 }
 
+static int op_in_gate(struct sl_op *o, struct sl_until u, int *live)
+{
+    const struct sl_dev *d = host_enter(o->rt);
+    if (!d)
+        return SL_EDEAD;
+    int rc = op_go_on(d, o, u, live);
+    host_leave(o->rt);
+    return rc;
+}
+
 /* The result, or SL_EAGAIN: not yet. */
 static int op_step(struct sl_op **op, struct sl_until u)
 {
     struct sl_op *o = *op;
-    const struct sl_dev *d = host_enter(o->rt);
     int live = 0;
-    int rc = d ? op_go_on(d, o, u, &live) : SL_EDEAD;
-    if (d)
-        host_leave(o->rt);
+    int rc = o->kind == OP_CALL ? call_wait(o->call, u.deadline_ns, &live)
+                                : op_in_gate(o, u, &live);
     if (live)
         return SL_EAGAIN;
     for (unsigned i = 0; i < 2u && !rc; i++)
@@ -308,7 +331,7 @@ void sl_cancel(struct sl_op **op)
         device_get_abandon(d, &o->device_get);
     else if (d && o->kind == OP_DEVICE_PUT)
         device_put_abandon(d, &o->device_put);
-    else if (d)
+    else if (d && o->kind == OP_TASK)
         sl_abandon_thread(d, &o->put);
     if (d)
         host_leave(o->rt);

@@ -139,6 +139,15 @@ struct host_call {
 /** Begins it as a future. */
 int host_begin(struct sl_runtime *rt, struct host_call *c, struct sl_op **out);
 
+/** A call that a thread makes (call.c). Waits until it has ended, and gives its
+ *  answers to the caller then, else *live is set. */
+struct call;
+int call_wait(struct call *c, uint64_t deadline_ns, int *live);
+/** Its future is gone. */
+void call_drop(struct call *c);
+/** Makes the future of a call. SL_ENOMEM: the call is still the caller's. */
+int op_of_call(struct sl_runtime *rt, struct call *c, struct sl_op **out);
+
 /** A page of names of one container: LIST, TAGS or QUERY. */
 struct page_ask {
     uint32_t method, container, flags;
