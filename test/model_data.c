@@ -4,11 +4,11 @@
 
 /* Coders of more than 10 MB/s; the others take a millisecond for few bytes. */
 static const uint8_t fast_codecs[] = {
-    SL_CODEC_LZ4,  SL_CODEC_SNAPPY,
-    SL_CODEC_LZO,  SL_CODEC(SL_CODEC_ZSTD, SL_CODEC_FAST),
-    SL_CODEC_ZSTD, SL_CODEC(SL_CODEC_ZLIB, SL_CODEC_FAST),
-    SL_CODEC_ZLIB, SL_CODEC(SL_CODEC_BLOSC, SL_CODEC_FAST),
-    SL_CODEC_BLOSC};
+    SL_CODEC_LZ4,   SL_CODEC_SNAPPY,
+    SL_CODEC_LZO,   SL_CODEC(SL_CODEC_ZSTD, SL_CODEC_FAST),
+    SL_CODEC_ZSTD,  SL_CODEC(SL_CODEC_ZLIB, SL_CODEC_FAST),
+    SL_CODEC_ZLIB,  SL_CODEC(SL_CODEC_BLOSC, SL_CODEC_FAST),
+    SL_CODEC_BLOSC, SL_CODEC_ZFP};
 #define SLOW_MAX 6000u
 
 uint8_t model_codec(struct model_player *p, uint64_t bytes)
@@ -19,9 +19,9 @@ uint8_t model_codec(struct model_player *p, uint64_t bytes)
     if (x >= 48u)
         return SL_CODEC_NONE;
     p->coded_puts++;
-    if (x < 4u && bytes <= SLOW_MAX)
+    if (x < 8u && bytes <= SLOW_MAX)
         return SL_CODEC(model_pick(p, SL_CODECS), presets[model_pick(p, 4)]);
-    if (x < 10u)
+    if (x < 14u)
         return SL_CODEC_DYNAMIC;
     return fast_codecs[model_pick(p, sizeof(fast_codecs))];
 }

@@ -76,13 +76,14 @@ static void slower_targets_get_smaller_results(void **state)
     assert_true(last < 65536 / 2);
 }
 
-/* Text, with zeros wherever a sample of parts' middles looks. */
+/* Text, with zeros in the middle of each half and quarter, where samples are
+ * taken. */
 static void a_sample_that_fell_on_zeros_is_doubted(void **state)
 {
     struct codec_goal goal = goal_of(2e9);
     (void)state;
     codec_speeds_fill(SPEED_TEXT, data, BYTES);
-    for (size_t parts = 1; parts <= 4; parts *= 2)
+    for (size_t parts = 2; parts <= 4; parts *= 2)
         for (size_t i = 0; i < parts; i++)
             memset(data + BYTES / parts * i + BYTES / parts / 2 - 16384, 0,
                    32768);

@@ -176,7 +176,9 @@ static void look_again(struct search *s, struct setting *best)
                                        : (size_t)want;
     double sum = best->stored * (double)s->n, ns = 0.0;
     for (; i < PIECES && part >= piece && ns < most; i++) {
-        size_t at = part * i + (i % 2u ? part - piece : 0u);
+        /* At another place of each part. */
+        size_t at =
+            part * i + (part - piece) / PIECES * ((5u * i + 2u) % PIECES);
         uint64_t begin = clock_thread_ns();
         double stored = share_left(s, best, s->data + at / 8u * 8u, piece);
         ns += (double)(clock_thread_ns() - begin);
@@ -246,6 +248,7 @@ static uint8_t search(struct search *s, struct setting *best)
     if (best->stored > NOTHING_SAVED && s->middle == SPEED_TEXT)
         return SL_CODEC_NONE;
     predict_all(s, best);
+    int doubted = 0;
     while ((best = cheapest(s))->cost < raw) {
         if (best->tried_ns <= 0.0) {
             if (trial_ns(s, best) <= s->left_ns)
@@ -254,10 +257,13 @@ static uint8_t search(struct search *s, struct setting *best)
                 best->cost = HUGE_VAL; /* nothing is taken unseen */
             continue;
         }
+        if (s->is_part && doubted && s->left_ns <= 0.0)
+            break; /* the sample fooled the last one, perhaps this one too */
         if (s->is_part)
             look_again(s, best);
         if (best->cost < raw)
             return SL_CODEC(best->id, best->preset << SL_CODEC_PRESET_SHIFT);
+        doubted = 1;
     }
     return SL_CODEC_NONE;
 }
