@@ -24,16 +24,18 @@ elseif(NOT archs)
 endif()
 
 # Machine code for the generations that are measured, PTX of the oldest and the
-# newest for all others. A debug tree has PTX of the oldest alone, which is made
-# in a fraction of the time; the driver compiles it when it is loaded first.
+# newest for all others. A debug tree has PTX of the first generation that copies
+# asynchronously alone, which is made in a fraction of the time; the driver
+# compiles it when it is loaded first.
 set(gencode)
 set(codes)
 if(archs)
     list(GET archs 0 oldest)
     list(GET archs -1 newest)
-    list(APPEND codes compute_${oldest})
-    if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
-        list(APPEND codes sm_80 sm_90 compute_${newest})
+    if(CMAKE_BUILD_TYPE STREQUAL "Debug" AND 80 IN_LIST archs)
+        set(codes compute_80)
+    else()
+        set(codes compute_${oldest} sm_80 sm_90 compute_${newest})
         list(REMOVE_DUPLICATES codes)
     endif()
     foreach(code ${codes})

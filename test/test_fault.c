@@ -293,7 +293,7 @@ static void sweep(struct rig *r, const struct op *o, enum fault_kind kind,
                   enum fault_op op)
 {
     struct fault f = {.kind = kind, .op = op};
-    uint64_t most = 200;
+    uint64_t most = SLOW_THREADS ? 255 : 200;
     for (f.nth = 1; f.nth <= most; f.nth += SLOW_THREADS ? 1u + f.nth : 1u) {
         if (getenv("SHOW_LOG"))
             fprintf(stderr, "# %s, %s of %d, number %llu\n", o->name,

@@ -462,10 +462,12 @@ SL_API int sl_score_begin(struct sl_runtime *rt, uint64_t tag, const char *name,
                           float score, struct sl_op **out);
 SL_API int sl_flush_begin(struct sl_runtime *rt, struct sl_op **out);
 /**
- * The same for calls that are no single task: a thread makes the call until it
- * ends, so sl_close does not wait for it (SL_EDEAD). *got is the return of the
- * call of that name. SL_EAGAIN: no thread can be started. Those of targets are
- * in target.h.
+ * The same for calls that are no single task: a thread makes the call, and goes
+ * on to its end after sl_cancel. sl_close waits for the page of names, or the
+ * change of targets, that it is at; then the future ends with SL_EDEAD. The
+ * library is not to be unloaded while such a thread runs. *got is the return of
+ * the call of that name. SL_EAGAIN: no thread can be started. Those of targets
+ * are in target.h.
  */
 SL_API int sl_tag_stat_begin(struct sl_runtime *rt, uint64_t tag,
                              struct sl_tag_stat *stat, struct sl_op **out);
@@ -476,7 +478,8 @@ SL_API int sl_list_tags_next_begin(struct sl_runtime *rt, struct sl_cursor *c,
                                    struct sl_entry *entries, size_t n,
                                    size_t *got, struct sl_op **out);
 /** fn is called on that thread, and no more when sl_cancel has returned, which
- *  waits for a call of it that has begun. */
+ *  waits for a call of it that has begun. fn itself may cancel, but not wait for
+ *  the query, and does not return SL_EAGAIN. */
 SL_API int sl_query_begin(struct sl_runtime *rt, const struct sl_query *q,
                           sl_match_fn fn, void *user, uint64_t *total,
                           struct sl_op **out);

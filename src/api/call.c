@@ -7,6 +7,7 @@
 #include "api/runtime.h"
 
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,30 +109,39 @@ static void *call_main(void *arg)
     return NULL;
 }
 
-/* Takes the call, whatever the code; `rc` is what became of it so far. */
-static int call_begin(struct call *c, int rc, struct sl_op **out)
+/* Signals are for the program's threads. */
+static int call_start(struct call *c)
 {
-    struct sl_op *op = NULL;
+    sigset_t all, before;
     pthread_attr_t alone;
     pthread_t thread;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_attr_init(&alone);
+    pthread_attr_setdetachstate(&alone, PTHREAD_CREATE_DETACHED);
+    int rc = pthread_create(&thread, &alone, call_main, c) ? SL_EAGAIN : 0;
+    pthread_attr_destroy(&alone);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
+/* Takes the call, whatever the code; `rc` is what became of it so far. *out is
+ * there before the first call of fn. */
+static int call_begin(struct call *c, int rc, struct sl_op **out)
+{
     if (!rc)
-        rc = op_of_call(c->rt, c, &op);
+        rc = op_of_call(c->rt, c, out);
     if (rc) {
         call_leave(c);
         return rc;
     }
     c->users++;
-    pthread_attr_init(&alone);
-    pthread_attr_setdetachstate(&alone, PTHREAD_CREATE_DETACHED);
-    rc = pthread_create(&thread, &alone, call_main, c) ? SL_EAGAIN : 0;
-    pthread_attr_destroy(&alone);
+    rc = call_start(c);
     if (rc) {
         c->users--;
-        sl_cancel(&op);
-        return rc;
+        sl_cancel(out);
     }
-    *out = op;
-    return 0;
+    return rc;
 }
 
 int call_wait(struct call *c, uint64_t deadline_ns, int *live)

@@ -18,6 +18,8 @@
 /* What takes longer than predicted by less than this may do so because the
  * machine is busy: the prediction is from its best moments. */
 #define SLOW_MOMENT 1.75
+#define LEAST_TIMED 8192u /* bytes; the fixed cost of a call weighs less */
+#define WARM_BYTES 64u
 /* Repetitions that lie further apart than a window are not in the sample. Of
  * headers and machine code, 2 x 16 KiB leave 2 to 14 % more than 64 KiB in one
  * piece do (measured with lz4, zstd, zlib, snappy), so units leave less. */
@@ -33,9 +35,9 @@
 
 /* A codec with a preset. */
 struct setting {
-    uint8_t id, preset;
+    uint8_t id, preset, tried;
     double stored;   /* predicted, or seen */
-    double tried_ns; /* for each byte of the sample; 0: not tried */
+    double tried_ns; /* for each byte of the sample; 0: not timed */
     double encode_ns;
     double cost;
 };
@@ -155,11 +157,15 @@ static double share_left(const struct search *s, const struct setting *set,
 
 static void try_setting(struct search *s, struct setting *set)
 {
+    /* The first call of a thread makes the codec's context. */
+    (void)share_left(s, set, s->sample, WARM_BYTES);
     uint64_t begin = clock_thread_ns();
     set->stored = share_left(s, set, s->sample, s->n);
     double took = (double)(clock_thread_ns() - begin);
     s->left_ns -= took;
-    set->tried_ns = took / (double)s->n;
+    set->tried = 1;
+    if (s->n >= LEAST_TIMED)
+        set->tried_ns = took / (double)s->n;
     price(s, set);
 }
 
@@ -170,22 +176,26 @@ static void look_again(struct search *s, struct setting *best)
 {
     double most = s->left_ns / 2.0; /* the rest is for the next best one */
     double want = most / PIECES / best->encode_ns;
-    size_t part = s->all / PIECES, i = 0;
+    size_t part = s->all / PIECES / 8u * 8u, i = 0;
     size_t piece = want < LEAST_PIECE  ? LEAST_PIECE
                    : want > MOST_PIECE ? MOST_PIECE
-                                       : (size_t)want;
-    double sum = best->stored * (double)s->n, ns = 0.0;
-    for (; i < PIECES && part >= piece && ns < most; i++) {
+                                       : (size_t)want / 8u * 8u;
+    if (piece > part)
+        piece = part;
+    double sum = 0.0, ns = 0.0;
+    for (; i < PIECES && piece >= LEAST_SAMPLE && ns < most; i++) {
         /* At another place of each part. */
-        size_t at =
-            part * i + (part - piece) / PIECES * ((5u * i + 2u) % PIECES);
+        size_t at = (part - piece) / PIECES * ((5u * i + 2u) % PIECES);
+        const uint8_t *from = s->data + part * i + at / 8u * 8u;
         uint64_t begin = clock_thread_ns();
-        double stored = share_left(s, best, s->data + at / 8u * 8u, piece);
+        sum += share_left(s, best, from, piece);
         ns += (double)(clock_thread_ns() - begin);
-        sum += stored * (double)piece;
     }
     s->left_ns -= ns;
-    best->stored = sum / (double)(s->n + i * piece);
+    if (i == 1) /* one piece says less than the sample does */
+        best->stored = (best->stored + sum) / 2.0;
+    else if (i > 1)
+        best->stored = sum / (double)i;
     price(s, best);
 }
 
@@ -233,7 +243,7 @@ static void predict_all(struct search *s, const struct setting *seen)
 {
     for (unsigned i = 0; i < s->n_set; i++) {
         struct setting *set = &s->set[i];
-        if (set->tried_ns > 0.0)
+        if (set->tried)
             continue;
         set->stored = predict(s, set, seen);
         price(s, set);
@@ -250,7 +260,7 @@ static uint8_t search(struct search *s, struct setting *best)
     predict_all(s, best);
     int doubted = 0;
     while ((best = cheapest(s))->cost < raw) {
-        if (best->tried_ns <= 0.0) {
+        if (!best->tried) {
             if (trial_ns(s, best) <= s->left_ns)
                 try_setting(s, best);
             else

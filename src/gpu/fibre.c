@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -15,12 +16,13 @@
 
 /* Stacks, and ThreadSanitizer's side of fibres, take longer to make than most
  * kernels to run: a thread keeps those of its last launches for the next. */
-#define KEPT_RANGES 8u
-#define KEPT_STACKS 256u /* of a range, at most */
+#define KEPT_RANGES 4u
+#define KEPT_STACKS 512u /* in all ranges, at most */
 #define KEPT_TSAN 512u
 
 static pthread_once_t kept_once = PTHREAD_ONCE_INIT;
 static pthread_key_t kept_key;
+static int kept_works; /* set once */
 static _Thread_local struct {
     size_t ranges, fibres;
     struct fibre_stacks range[KEPT_RANGES];
@@ -37,30 +39,46 @@ static void kept_drop_fibres(void)
 #endif
 }
 
+/* The oldest range goes. */
+static void kept_drop_range(void)
+{
+    munmap(kept.range[0].base, kept.range[0].n * kept.range[0].stride);
+    kept.ranges--;
+    memmove(kept.range, kept.range + 1, kept.ranges * sizeof(kept.range[0]));
+}
+
 static void kept_drop(void *any)
 {
     (void)any;
     kept_drop_fibres();
-    while (kept.ranges) {
-        struct fibre_stacks *s = &kept.range[--kept.ranges];
-        munmap(s->base, s->n * s->stride);
-    }
+    while (kept.ranges)
+        kept_drop_range();
 }
 
 /* ThreadSanitizer counts fibres as threads, and does not look at the child of a
  * process with threads. */
 static void kept_init(void)
 {
-    if (pthread_key_create(&kept_key, kept_drop) ||
-        pthread_atfork(kept_drop_fibres, NULL, NULL))
-        abort();
+    kept_works = pthread_key_create(&kept_key, kept_drop) == 0;
+#if defined(FIBRE_TSAN)
+    if (pthread_atfork(kept_drop_fibres, NULL, NULL))
+        kept_works = 0;
+#endif
 }
 
 /* Whether this thread will drop what it keeps when it ends. */
 static int kept_ready(void)
 {
     pthread_once(&kept_once, kept_init);
-    return pthread_setspecific(kept_key, &kept) == 0;
+    return kept_works && pthread_setspecific(kept_key, &kept) == 0;
+}
+
+static size_t kept_stacks(void)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < kept.ranges; i++)
+        n += kept.range[i].n;
+    return n;
 }
 
 /* ---- stacks ---- */
@@ -71,7 +89,9 @@ int fibre_stacks_map(size_t n, struct fibre_stacks *out)
     for (size_t i = kept.ranges; i > 0; i--)
         if (kept.range[i - 1u].n == n) {
             *out = kept.range[i - 1u];
-            kept.range[i - 1u] = kept.range[--kept.ranges];
+            kept.ranges--;
+            memmove(&kept.range[i - 1u], &kept.range[i],
+                    (kept.ranges - (i - 1u)) * sizeof(kept.range[0]));
             return 0;
         }
     s.n = n;
@@ -95,10 +115,13 @@ int fibre_stacks_map(size_t n, struct fibre_stacks *out)
 
 void fibre_stacks_unmap(struct fibre_stacks *s)
 {
-    if (s->n <= KEPT_STACKS && kept.ranges < KEPT_RANGES && kept_ready())
-        kept.range[kept.ranges++] = *s;
-    else
+    if (s->n > KEPT_STACKS || !kept_ready()) {
         munmap(s->base, s->n * s->stride);
+        return;
+    }
+    while (kept.ranges == KEPT_RANGES || kept_stacks() + s->n > KEPT_STACKS)
+        kept_drop_range();
+    kept.range[kept.ranges++] = *s;
 }
 
 /* ---- what the sanitizers are told ---- */
