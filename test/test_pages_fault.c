@@ -191,7 +191,8 @@ static void lose_everywhere(enum fault at, int most, int code)
 {
     /* Three batches make at least three of each call. */
     int end = SLOW_LANES && most > 2 ? 2 : most;
-    for (int after = 0; after <= end; after += SLOW_LANES ? 2 : 1) {
+    for (int after = SLOW_LANES && end > 0; after <= end;
+         after += SLOW_LANES ? 2 : 1) {
         lose_in(SL_PAGES_COMPRESS, at, after, code);
         lose_in(SL_PAGES_DECOMPRESS, at, after, code);
     }
