@@ -4,8 +4,8 @@
  * How fast each codec is here, and how much it saves, on a few kinds of
  * generated data. What choose.c predicts from.
  *
- * Measured once, in 0.16 to 0.19 s on two slow cores, by the first thread that asks; a
- * store with a directory keeps the figures in the file `codecs`
+ * Measured once, in 0.16 to 0.19 s on two slow cores, by the first thread that
+ * asks; a store with a directory keeps the figures in the file `codecs`
  * (docs/format.md), so that a restart does not measure again. All functions are
  * for any thread.
  */
