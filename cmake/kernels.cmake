@@ -25,15 +25,19 @@ endif()
 
 # Machine code for the generations that are measured, PTX of the oldest and the
 # newest for all others. A debug tree has PTX of the first generation that copies
-# asynchronously alone, which is made in a fraction of the time; the driver
-# compiles it when it is loaded first.
-set(gencode)
+# asynchronously alone, without nvcc's slowest passes, which is made in a fraction
+# of the time; the driver compiles it when it is loaded first.
+set(nvcc_flags -O3)
 set(codes)
 if(archs)
     list(GET archs 0 oldest)
     list(GET archs -1 newest)
     if(CMAKE_BUILD_TYPE STREQUAL "Debug" AND 80 IN_LIST archs)
         set(codes compute_80)
+        execute_process(COMMAND ${NVCC} --help OUTPUT_VARIABLE help)
+        if(help MATCHES "--Ofast-compile")
+            set(nvcc_flags -Ofc min)
+        endif()
     else()
         set(codes compute_${oldest} sm_80 sm_90 compute_${newest})
         list(REMOVE_DUPLICATES codes)
@@ -41,14 +45,14 @@ if(archs)
     foreach(code ${codes})
         string(REGEX REPLACE "[a-z_]+" "" arch ${code})
         if(arch IN_LIST archs)
-            list(APPEND gencode -gencode arch=compute_${arch},code=${code})
+            list(APPEND nvcc_flags -gencode arch=compute_${arch},code=${code})
         endif()
     endforeach()
     message(STATUS "CUDA kernels: ${NVCC}, ${codes}")
 endif()
 
 set(SLUICE_FATBIN_SOURCE ${PROJECT_SOURCE_DIR}/src/gpu/kernels/fatbin.S)
-set(SLUICE_GENCODE ${gencode})
+set(SLUICE_NVCC_FLAGS ${nvcc_flags})
 set(SLUICE_CUDA_ARCHS ${archs})
 
 function(sluice_kernels target include)
@@ -67,10 +71,10 @@ function(sluice_kernels target include)
     endforeach()
     file(CONFIGURE OUTPUT ${all} CONTENT "${includes}" @ONLY)
     add_custom_command(OUTPUT ${fatbin}
-        COMMAND ${NVCC} -fatbin -O3 -std=c++17 --threads 0
+        COMMAND ${NVCC} -fatbin -std=c++17 --threads 0
             -I ${PROJECT_SOURCE_DIR}/include -I ${include}
             -I ${PROJECT_SOURCE_DIR}/src
-            ${SLUICE_GENCODE} -MD -MT ${fatbin} -MF ${fatbin}.d
+            ${SLUICE_NVCC_FLAGS} -MD -MT ${fatbin} -MF ${fatbin}.d
             -o ${fatbin} ${all}
         DEPENDS ${all} ${ARGN}
         DEPFILE ${fatbin}.d

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/check.h"
 
+/* Blocks have up to so many: however they are compiled, they fit. */
+#define CHECK_THREADS 1024
+
 #define CHECK_AT(type, address) ((type *)(uintptr_t)(address))
 
 SL_FN uint64_t check_thread(void)
@@ -98,7 +101,7 @@ SL_FN void check_meet(const struct check_echo_args *a)
     slp_syncblock();
 }
 
-SL_KERNEL(k_check_echo, struct check_echo_args)
+SL_KERNEL_FOR(k_check_echo, struct check_echo_args, CHECK_THREADS, 1)
 {
     struct check_echo_out *out =
         CHECK_AT(struct check_echo_out, arg.out_at) + check_thread();
@@ -204,7 +207,7 @@ SL_FN struct sl_call check_task(const struct check_op *op)
             return check_wait_for_##F(d, op, r);                               \
         }                                                                      \
     }                                                                          \
-    SL_KERNEL(k_check_ops_##F, struct check_ops_args)                          \
+    SL_KERNEL_FOR(k_check_ops_##F, struct check_ops_args, CHECK_THREADS, 1)    \
     {                                                                          \
         for (uint64_t list = check_unit(FORM); list < arg.n_lists;             \
              list += check_units(FORM))                                        \
@@ -317,7 +320,7 @@ SL_FN void check_lane_together(const struct check_diverge_args *a,
                                      CHECK_WARP_BYTES));
 }
 
-SL_KERNEL(k_check_diverge, struct check_diverge_args)
+SL_KERNEL_FOR(k_check_diverge, struct check_diverge_args, CHECK_THREADS, 1)
 {
     struct check_lane *out =
         CHECK_AT(struct check_lane, arg.out_at) + check_thread();
@@ -360,7 +363,7 @@ CHECK_WAIT(thread)
 CHECK_WAIT(warp)
 CHECK_WAIT(block)
 
-SL_KERNEL(k_check_wait, struct check_wait_args)
+SL_KERNEL_FOR(k_check_wait, struct check_wait_args, CHECK_THREADS, 1)
 {
     struct check_wait_out *out =
         CHECK_AT(struct check_wait_out, arg.out_at) + check_thread();
@@ -393,7 +396,7 @@ CHECK_ABANDON(thread)
 CHECK_ABANDON(warp)
 CHECK_ABANDON(block)
 
-SL_KERNEL(k_check_abandon, struct check_abandon_args)
+SL_KERNEL_FOR(k_check_abandon, struct check_abandon_args, CHECK_THREADS, 1)
 {
     struct check_abandon_out *out =
         CHECK_AT(struct check_abandon_out, arg.out_at) + check_thread();
@@ -424,7 +427,7 @@ SL_FN int check_is_whole(const uint8_t *page, uint64_t size)
     return slp_ballot(slp_lanes(), bad) == 0;
 }
 
-SL_KERNEL(k_check_whole, struct check_whole_args)
+SL_KERNEL_FOR(k_check_whole, struct check_whole_args, CHECK_THREADS, 1)
 {
     uint64_t warp = check_unit(SL_WARP);
     uint8_t *page = CHECK_AT(uint8_t, arg.pages_at) + warp * arg.size;
