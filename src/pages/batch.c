@@ -191,6 +191,8 @@ static int launch_places(const struct batch *b, const struct k_lz4_args *a)
                            .block = {LZ4_SUM_PAGES, 1, 1},
                            .args = a,
                            .args_bytes = sizeof(*a)};
+    if (a->n < LZ4_SUM_PAGES)
+        l.block.x = 32u * (uint32_t)pieces(a->n, 32u);
     if (a->n <= LZ4_PLACES_PAGES)
         return g->ops->launch(b->stream, &l);
     l.kernel = "k_lz4_sum";

@@ -216,16 +216,17 @@ SL_FN uint64_t lz4_sum_up(uint64_t v, uint32_t lane)
     return v;
 }
 
-/* Sum over the block's threads up to this one; *all is that of all 1024. */
+/* Sum over the block's threads up to this one; *all is that of all. */
 SL_FN uint64_t lz4_sum_block(struct lz4_sums *s, uint64_t v, uint64_t *all)
 {
     uint32_t lane = slp_lane(), warp = slp_thread() / 32u;
+    uint32_t warps = slp_threads() / 32u;
     v = lz4_sum_up(v, lane);
     if (lane == 31u)
         s->warp[warp] = v;
     slp_syncblock();
     if (warp == 0)
-        s->warp[lane] = lz4_sum_up(s->warp[lane], lane);
+        s->warp[lane] = lz4_sum_up(lane < warps ? s->warp[lane] : 0u, lane);
     slp_syncblock();
     v += warp ? s->warp[warp - 1u] : 0u;
     *all = s->warp[31];
@@ -234,7 +235,7 @@ SL_FN uint64_t lz4_sum_block(struct lz4_sums *s, uint64_t v, uint64_t *all)
 }
 
 /* Each entry's place among those of its block; the sum of the block. */
-SL_KERNEL(k_lz4_sum, struct k_lz4_args)
+SL_KERNEL_FOR(k_lz4_sum, struct k_lz4_args, LZ4_SUM_PAGES, 1)
 {
     SL_SHARED(struct lz4_sums, sums);
     uint64_t i = (uint64_t)slp_block() * LZ4_SUM_PAGES + slp_thread();
@@ -248,7 +249,7 @@ SL_KERNEL(k_lz4_sum, struct k_lz4_args)
 }
 
 /* The blocks' sums become places of their first page; one block. */
-SL_KERNEL(k_lz4_base, struct k_lz4_args)
+SL_KERNEL_FOR(k_lz4_base, struct k_lz4_args, LZ4_SUM_PAGES, 1)
 {
     SL_SHARED(struct lz4_sums, sums);
     uint64_t *list = LZ4_AT(uint64_t, arg.sums_at);
@@ -279,8 +280,9 @@ SL_FN uint64_t lz4_joined(const struct k_lz4_args *a, uint64_t i,
     return e->stored;
 }
 
-/* k_lz4_sum and k_lz4_base in one, by one block; joins parts first. */
-SL_KERNEL(k_lz4_places, struct k_lz4_args)
+/* k_lz4_sum and k_lz4_base in one, by one block, which is smaller where that is
+ * enough for all pages; joins parts first. */
+SL_KERNEL_FOR(k_lz4_places, struct k_lz4_args, LZ4_SUM_PAGES, 1)
 {
     SL_SHARED(struct lz4_sums, sums);
     uint64_t base = 0;
