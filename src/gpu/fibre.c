@@ -17,7 +17,8 @@
 /* Stacks, and ThreadSanitizer's side of fibres, take longer to make than most
  * kernels to run: a thread keeps those of its last launches for the next. */
 #define KEPT_RANGES 4u
-#define KEPT_STACKS 512u /* in all ranges, at most */
+#define KEPT_STACKS                                                            \
+    2048u /* in all ranges, at most: two of the largest blocks */
 #define KEPT_TSAN 512u
 
 static pthread_once_t kept_once = PTHREAD_ONCE_INIT;
