@@ -32,8 +32,7 @@ static inline void fill_words(uint8_t *p, size_t n)
 
 static inline void fill_random(uint8_t *p, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        p[i] = (uint8_t)(test_random(&seed) >> 24);
+    fill(p, n, test_random(&seed));
 }
 
 static inline struct data rig_data(struct rig *r, const struct sl_config *c)

@@ -1,22 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The arena on one thread: chunks, classes, states, bounds, budget. */
+#include "help.h"
+
 #include "channel/arena.h"
 
-#include "base/clock.h"
-
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #define SLAB UINT64_C(65536)
-#define MIB (UINT64_C(1) << 20)
 
 static struct arena *make(uint64_t bytes)
 {
@@ -43,23 +34,8 @@ static uint64_t free_bytes(struct arena *a)
     return u.free;
 }
 
-static uint64_t seed_of_run(void)
-{
-    const char *s = getenv("SEED");
-    uint64_t seed = s ? strtoull(s, NULL, 0) : clock_real_ns();
-
-    print_message("SEED=%llu\n", (unsigned long long)seed);
-    return seed;
-}
-
-static uint64_t next_random(uint64_t *state)
-{
-    *state += UINT64_C(0x9e3779b97f4a7c15);
-    return sl_mix64(*state);
-}
-
 /* Every 8 bytes of a chunk tell its offset, so that overlap is seen. */
-static void fill(struct arena *a, uint64_t at, uint32_t klass)
+static void stamp(struct arena *a, uint64_t at, uint32_t klass)
 {
     unsigned char *p = (unsigned char *)arena_base(a) + at;
 
@@ -124,7 +100,7 @@ static void every_class_fills_the_arena_without_overlap(void **state)
             assert_int_equal(at[i] & ((1u << k) - 1), 0);
             assert_int_equal(chunk_class(a, at[i]), k);
             assert_int_equal(chunk_refs(a, at[i]), 1);
-            fill(a, at[i], k);
+            stamp(a, at[i], k);
         }
         for (size_t i = 0; i < n; i++)
             assert_true(is_filled(a, at[i], k));
@@ -248,14 +224,14 @@ static void hostile_offsets_are_refused(void **state)
     const uint64_t bytes = 3 * MIB + SLAB;
     struct arena *a = make(bytes);
     struct chunk_cache *c = cache(a);
-    uint64_t rnd = seed_of_run();
+    uint64_t rnd = test_seed("arena");
     unsigned wrong = 0;
 
     (void)state;
     for (uint32_t k = SL_CHUNK_MIN_SHIFT; k <= SL_CHUNK_MAX_SHIFT; k++)
         probe_class(a, c, k);
     for (unsigned i = 0; i < 1000000; i++) {
-        uint64_t at = next_random(&rnd);
+        uint64_t at = test_random(&rnd);
 
         wrong += !is_refused(a, at >> (at & 63), 0);
     }
@@ -280,7 +256,7 @@ static void reclaim_takes_only_what_the_channel_holds(void **state)
     for (uint32_t k = SL_CHUNK_MIN_SHIFT; k < SL_CHUNK_MAX_SHIFT; k++)
         for (uint32_t i = 0; i < 4; i++) {
             assert_int_equal(chunk_alloc(c, k, &at[k][i]), SL_OK);
-            fill(a, at[k][i], k);
+            stamp(a, at[k][i], k);
             if (i)
                 chunk_lend(a, at[k][i], i == 1 ? 1 : 2);
             if (i == 3)
@@ -378,7 +354,7 @@ static void model_step(struct arena *a, struct chunk_cache *c, struct model *m,
         m->klass = 6 + (uint32_t)(r >> 8) % 15;
         if (chunk_alloc(c, m->klass, &m->at) != SL_OK)
             return;
-        fill(a, m->at, m->klass);
+        stamp(a, m->at, m->klass);
         m->refs = 1;
         *live += UINT64_C(1) << m->klass;
     } else if (m->lent) {
@@ -401,20 +377,20 @@ static void model_step(struct arena *a, struct chunk_cache *c, struct model *m,
 
 static void random_use_agrees_with_a_model(void **state)
 {
-    enum { CACHES = 3, CHUNKS = 600, STEPS = 200000 };
+    enum { CACHES = 3, CHUNKS = 600, TURNS = SLOW_THREADS ? 20000 : 200000 };
     const uint64_t bytes = 24 * MIB + 7 * SLAB;
     struct arena *a = make(bytes);
     struct chunk_cache *c[CACHES];
     struct model *m = calloc(CHUNKS, sizeof(*m));
-    uint64_t rnd = seed_of_run();
+    uint64_t rnd = test_seed("arena");
     uint64_t live = 0;
 
     (void)state;
     assert_non_null(m);
     for (size_t i = 0; i < CACHES; i++)
         c[i] = cache(a);
-    for (unsigned i = 0; i < STEPS; i++) {
-        uint64_t r = next_random(&rnd);
+    for (unsigned i = 0; i < TURNS; i++) {
+        uint64_t r = test_random(&rnd);
 
         model_step(a, c[(r >> 32) % CACHES], &m[(r >> 40) % CHUNKS], r, &live);
         assert_int_equal(free_bytes(a), bytes - SLAB - live);

@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The arena under several threads; each writes what it saw, main checks. */
+#include "help.h"
+
 #include "channel/arena.h"
 
-#include "base/clock.h"
-
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #define SLAB UINT64_C(65536)
-#define MIB (UINT64_C(1) << 20)
 #define THREADS 4
 #define QUEUE 64u
 
@@ -38,21 +31,6 @@ struct worker {
      * threads are scheduled. */
     _Atomic unsigned *progress;
 };
-
-static uint64_t next_random(uint64_t *state)
-{
-    *state += UINT64_C(0x9e3779b97f4a7c15);
-    return sl_mix64(*state);
-}
-
-static uint64_t seed_of_run(void)
-{
-    const char *s = getenv("SEED");
-    uint64_t seed = s ? strtoull(s, NULL, 0) : clock_real_ns();
-
-    print_message("SEED=%llu\n", (unsigned long long)seed);
-    return seed;
-}
 
 static void stamp(struct arena *a, uint64_t at, uint32_t klass)
 {
@@ -128,7 +106,7 @@ static void receive(struct worker *w)
 
 static void send(struct worker *w)
 {
-    uint64_t r = next_random(&w->seed);
+    uint64_t r = test_random(&w->seed);
     uint32_t klass = 6 + (uint32_t)(r % 15);
     uint64_t none = 0;
     uint64_t at;
@@ -180,7 +158,7 @@ static void chunks_travel_between_workers(void **state)
         w[i].in = &q[i];
         w[i].out = &q[(i + 1) % THREADS];
     }
-    start(a, w, THREADS, seed_of_run(), travel);
+    start(a, w, THREADS, test_seed("arena_threads"), travel);
     join(w, THREADS);
     assert_int_equal(chunk_cache_create(a, &c), SL_OK);
     for (size_t i = 0; i < THREADS; i++) {
@@ -254,7 +232,7 @@ static void *lend_and_adopt(void *arg)
     uint32_t k;
 
     while (atomic_load(w->progress) < 2) {
-        uint32_t klass = 6 + (uint32_t)(next_random(&w->seed) % 11);
+        uint32_t klass = 6 + (uint32_t)(test_random(&w->seed) % 11);
         unsigned n = 0;
 
         while (n < 8 && chunk_alloc(w->cache, klass, &at[n]) == SL_OK) {
@@ -280,7 +258,7 @@ static void *guess(void *arg)
     uint32_t k;
 
     while (w->done < ENOUGH) {
-        uint64_t r = next_random(&w->seed);
+        uint64_t r = test_random(&w->seed);
         uint64_t at = (r >> 20) % (4 * MIB) & ~((UINT64_C(64) << (r % 11)) - 1);
 
         w->faults += chunk_adopt(w->arena, at, 10, &k) == SL_OK;
@@ -299,7 +277,7 @@ static void guesses_beside_changing_slabs_never_take_a_wrong_chunk(void **state)
     struct arena *a = make(4 * MIB, 0);
     struct worker lender[2] = {0}, guesser[2] = {0};
     _Atomic unsigned progress = 0;
-    uint64_t seed = seed_of_run();
+    uint64_t seed = test_seed("arena_threads");
 
     (void)state;
     for (size_t i = 0; i < 2; i++)
@@ -322,7 +300,7 @@ static void *churn(void *arg)
         unsigned n = 0;
 
         for (unsigned i = 0; i < 16; i++) {
-            uint32_t klass = 6 + (uint32_t)(next_random(&w->seed) % 12);
+            uint32_t klass = 6 + (uint32_t)(test_random(&w->seed) % 12);
 
             if (chunk_alloc(w->cache, klass, &at[n]) == SL_OK)
                 stamp(w->arena, at[n++], klass);
@@ -349,7 +327,7 @@ static void reclaim_runs_beside_workers_of_other_channels(void **state)
     (void)state;
     w[0].progress = w[1].progress = &progress;
     assert_int_equal(chunk_cache_create(a, &c), SL_OK);
-    start(a, w, 2, seed_of_run(), churn);
+    start(a, w, 2, test_seed("arena_threads"), churn);
     while (atomic_load(&progress) < 2) {
         for (uint32_t i = 0; i < N; i++) {
             assert_int_equal(chunk_alloc(c, 6 + i % 11, &at), SL_OK);
@@ -370,7 +348,7 @@ static void *charge(void *arg)
     uint64_t mine = 0;
 
     for (unsigned i = 0; i < 100000; i++) {
-        uint64_t n = 1 + next_random(&w->seed) % 400;
+        uint64_t n = 1 + test_random(&w->seed) % 400;
 
         if (arena_charge(w->arena, n) == SL_OK) {
             mine += n;
@@ -406,7 +384,7 @@ static void budget_is_exact_under_threads(void **state)
     pthread_barrier_init(&barrier, NULL, THREADS);
     for (size_t i = 0; i < THREADS; i++)
         w[i].start = &barrier;
-    start(a, w, THREADS, seed_of_run(), charge);
+    start(a, w, THREADS, test_seed("arena_threads"), charge);
     join(w, THREADS);
     for (size_t i = 0; i < THREADS; i++)
         sum += w[i].n;

@@ -219,7 +219,10 @@ static void the_cpu_takes_over_when_the_device_fails(void **state)
     struct data d = rig_data(&r, &c);
     const struct gpu_ops *real = r.device->gpu->ops, *bad = failing(real);
     uint32_t took_over = 0;
-    for (uint32_t i = 0; i < FAULTS * (SANITIZED ? 2u : 4u); i++) {
+    for (uint32_t i = 0; i < FAULTS * (SLOW_LANES  ? 1u
+                                       : SANITIZED ? 2u
+                                                   : 4u);
+         i++) {
         struct sl_result res;
         int by = 0, rc;
         struct sl_put_opts o = {.size = sizeof(o),

@@ -10,8 +10,7 @@ static uint64_t seed;
 
 static void fill_random(uint8_t *p, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        p[i] = (uint8_t)(test_random(&seed) >> 24);
+    fill(p, n, test_random(&seed));
 }
 
 /* ---- an area of the device, and what it must hold ---- */
@@ -55,11 +54,7 @@ static void area_expect(struct rig *r, const struct area *m)
         got = zeroed(m->bytes, 1);
         download(r, got, m->at, m->bytes);
     }
-    for (size_t i = 0; i < m->bytes; i++) {
-        if (got[i] != m->want[i])
-            print_error("byte %zu of %zu is wrong\n", i, m->bytes);
-        assert_int_equal(got[i], m->want[i]);
-    }
+    assert_memory_equal(got, m->want, m->bytes);
     if (!m->pinned)
         free(got);
 }

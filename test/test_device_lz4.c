@@ -141,7 +141,7 @@ static void matches_at_the_edge_of_the_window_go_both_ways(void **state)
     struct lz4_jobs j;
     (void)state;
     open_all(&r, &j);
-    for (uint32_t i = 0; i < COUNT(lens); i++) {
+    for (uint32_t i = 0; i < COUNT(lens); i += SLOW_LANES ? 2u : 1u) {
         add_distant(&j, SL_LZ4_MAX - lens[i], lens[i]);
         add_distant(&j, 65535u - 16u - lens[i], lens[i]);
         add_distant(&j, 4096, lens[i]);

@@ -40,8 +40,7 @@ static void fill_text(uint8_t *p, size_t n)
 
 static void fill_noise(uint8_t *p, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        p[i] = (uint8_t)(test_random(&seed) >> 24);
+    fill(p, n, test_random(&seed));
 }
 
 static struct lz4_rig *rig_new(const struct sl_config *c)

@@ -112,7 +112,7 @@ static void noise_as_a_block_gives_an_error_or_the_right_bytes(void **state)
     (void)state;
     rig_open(&r, &c);
     jobs_open(&j, &r);
-    for (uint32_t v = 0; v < 256u; v++) {
+    for (uint32_t v = 0; v < 256u; v += SLOW_LANES ? 5u : 1u) {
         memset(block, (int)v, 4128);
         jobs_add(&j, CHECK_LZ4_UNPACK, block, 4128u - v, 4096);
         fill(block, 4128, test_random(&seed));

@@ -18,8 +18,7 @@ struct data {
 
 static void fill_noise(uint8_t *p, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        p[i] = (uint8_t)(test_random(&seed) >> 24);
+    fill(p, n, test_random(&seed));
 }
 
 static struct data data_new(struct rig *r)

@@ -376,7 +376,8 @@ static void sweep(struct rig *r, const struct op *o, enum fault_kind kind,
                   enum fault_op op)
 {
     struct fault f = {.kind = kind, .op = op, .nth = 1};
-    for (; f.nth <= 200; f.nth += test_is_long() ? 1u : 1u + f.nth) {
+    for (; f.nth <= 200;
+         f.nth += test_is_long() ? 1u : 1u + f.nth * (SLOW_THREADS ? 4u : 1u)) {
         if (getenv("SHOW_LOG"))
             fprintf(stderr, "# %s, %s, %s of %d, number %llu\n", r->setup->name,
                     o->name, kind_names[kind], (int)op,

@@ -134,7 +134,8 @@ static void liblz4_reads_our_frames(void **state)
         struct sl_pages *p = NULL;
         assert_int_equal(sl_pages_open(&o, &p), 0);
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
-            pack_and_check(p, sizes[i], (int)(i % 2));
+            if (!SLOW_THREADS || sizes[i] < 1000000u)
+                pack_and_check(p, sizes[i], (int)(i % 2));
         sl_pages_close(p);
     }
 }
@@ -451,7 +452,8 @@ static void a_device_reads_frames_too(void **state)
     struct sl_pages *cpu = pages;
     assert_int_equal(open_on("host"), 0);
     short_blocks_in_the_middle(state);
-    frames_follow_each_other_with_others_between(state);
+    if (!SLOW_LANES)
+        frames_follow_each_other_with_others_between(state);
     a_wrong_size_and_wrong_blocks_are_errors(state);
     a_failing_read_or_write_ends_the_call(state);
     sl_pages_close(pages);

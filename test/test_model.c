@@ -366,7 +366,8 @@ static void check_sums(uint64_t steps, int one_mix)
 
 static void every_mix_of_tiers_behaves_like_the_model(void **state)
 {
-    uint64_t seed = test_seed("model"), steps = test_steps(STEPS_USUAL);
+    uint64_t seed = test_seed("model"),
+             steps = test_steps(STEPS_USUAL / (SLOW_THREADS ? 2u : 1u));
     const char *only = getenv("MIX");
     (void)state;
     for (unsigned i = 0; i < N_MIXES; i++) {
