@@ -45,6 +45,14 @@ static inline uint32_t echo_pool(struct sl_runtime *rt)
     return pool;
 }
 
+/* Waits for a call that has begun. */
+static inline int op_end(struct sl_op *op)
+{
+    int rc = sl_wait(&op, LONG_NS);
+    assert_null(op);
+    return rc;
+}
+
 /* Slots of a channel that are neither free nor abandoned with an answer. */
 static inline uint32_t slots_in_use(const struct sl_dev *d)
 {

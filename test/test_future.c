@@ -19,14 +19,6 @@ static int close_runtime(void **state)
     return sl_close(rt);
 }
 
-/* Waits for one that has begun. */
-static int end(struct sl_op *op)
-{
-    int rc = sl_wait(&op, LONG_NS);
-    assert_null(op);
-    return rc;
-}
-
 static void each_call_has_a_future(void **state)
 {
     struct sl_op *op;
@@ -34,39 +26,39 @@ static void each_call_has_a_future(void **state)
     uint64_t tag = 0, found = 0, size = 0, blobs = 0;
     (void)state;
     assert_int_equal(sl_tag_begin(rt, "futures", &tag, &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_not_equal(tag, 0);
     assert_int_equal(sl_tag_find_begin(rt, "futures", &found, &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_equal(found, tag);
     assert_int_equal(sl_put(rt, tag, "a", 0, "12345", 5, NULL), 0);
     assert_int_equal(sl_size_begin(rt, tag, "a", &size, &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_equal(size, 5);
     assert_int_equal(sl_stat_begin(rt, tag, "a", &st, &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_equal(st.size, 5);
     assert_int_equal(st.version, 1);
     assert_int_equal(sl_score_begin(rt, tag, "a", 0.5f, &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_equal(sl_stat(rt, tag, "a", &st), 0);
     assert_int_equal(st.score, SL_SCORE_ONE / 2u);
     assert_int_equal(sl_rename_begin(rt, tag, "a", tag, "b", 0, &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_equal(sl_tag_size_begin(rt, tag, &size, &blobs, &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_equal(size, 5);
     assert_int_equal(blobs, 1);
     assert_int_equal(sl_tag_size_begin(rt, tag, NULL, NULL, &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_equal(sl_flush_begin(rt, &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_equal(sl_del_begin(rt, tag, "b", &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_equal(sl_tag_rename_begin(rt, tag, "past", &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_equal(sl_tag_del_begin(rt, tag, &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_equal(sl_tag_find(rt, "past", &found), SL_ENOTAG);
 }
 
@@ -79,17 +71,17 @@ static void results_that_are_errors_leave_the_answer_alone(void **state)
     assert_int_equal(sl_tag(rt, "errors", &tag), 0);
     memset(&st, 7, sizeof(st));
     assert_int_equal(sl_size_begin(rt, tag, "none", &value, &op), 0);
-    assert_int_equal(end(op), SL_ENOENT);
+    assert_int_equal(op_end(op), SL_ENOENT);
     assert_int_equal(sl_tag_find_begin(rt, "none", &value, &op), 0);
-    assert_int_equal(end(op), SL_ENOTAG);
+    assert_int_equal(op_end(op), SL_ENOTAG);
     assert_int_equal(sl_tag_size_begin(rt, 1, &value, NULL, &op), 0);
-    assert_int_equal(end(op), SL_ENOTAG);
+    assert_int_equal(op_end(op), SL_ENOTAG);
     assert_int_equal(sl_stat_begin(rt, tag, "none", &st, &op), 0);
-    assert_int_equal(end(op), SL_ENOENT);
+    assert_int_equal(op_end(op), SL_ENOENT);
     assert_int_equal(sl_score_begin(rt, tag, "none", 1.0f, &op), 0);
-    assert_int_equal(end(op), SL_ENOENT);
+    assert_int_equal(op_end(op), SL_ENOENT);
     assert_int_equal(sl_rename_begin(rt, tag, "none", tag, "b", 0, &op), 0);
-    assert_int_equal(end(op), SL_ENOENT);
+    assert_int_equal(op_end(op), SL_ENOENT);
     assert_int_equal(value, 77);
     assert_int_equal(st.size, UINT64_C(0x0707070707070707));
 }
@@ -189,7 +181,7 @@ static void get_waits_for_a_slot_as_it_is_told(const char *name)
     assert_string_equal(got, "12345");
     for (uint32_t i = 1; i <= SLOTS; i++)
         if (op[i])
-            assert_int_equal(end(op[i]), 0);
+            assert_int_equal(op_end(op[i]), 0);
     assert_int_equal(slots_in_use(&one->host->handle), 0);
     assert_int_equal(sl_close(one), 0);
 }
@@ -226,7 +218,7 @@ static void gets_that_begin_are_cancelled(void **state)
     assert_int_equal(sl_get_begin(one, tag, name, 0, got, 4, &op[0]), 0);
     sl_cancel(&op[0]);
     for (uint32_t i = 1; i <= SLOTS; i++)
-        assert_int_equal(end(op[i]), 0);
+        assert_int_equal(op_end(op[i]), 0);
     assert_int_equal(sl_get(one, tag, name, 0, got, 4, NULL), SL_ENOENT);
     assert_int_equal(sl_close(one), 0);
 }

@@ -31,13 +31,6 @@ static int close_runtime(void **state)
     return sl_close(rt);
 }
 
-static int end(struct sl_op *op)
-{
-    int rc = sl_wait(&op, LONG_NS);
-    assert_null(op);
-    return rc;
-}
-
 static void listings_come_in_pieces(void **state)
 {
     static struct sl_entry e[PIECE];
@@ -51,7 +44,7 @@ static void listings_come_in_pieces(void **state)
         struct sl_cursor before = c;
         assert_int_equal(sl_list_next_begin(rt, tag, &c, e, PIECE, &got, &op),
                          0);
-        assert_int_equal(end(op), 0);
+        assert_int_equal(op_end(op), 0);
         assert_true(got == PIECE || c.ended);
         assert_true(memcmp(&before, &c, sizeof(c)) != 0);
         for (size_t i = 0; i < got; i++, all++) {
@@ -65,7 +58,7 @@ static void listings_come_in_pieces(void **state)
     assert_int_equal(all, BLOBS);
     c = (struct sl_cursor){0};
     assert_int_equal(sl_list_tags_next_begin(rt, &c, e, 9, &got, &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_equal(got, 1);
     assert_string_equal(e[0].name, "calls");
     assert_int_equal(e[0].value, tag);
@@ -90,7 +83,7 @@ static void queries_call_back_and_count(void **state)
     assert_int_equal(sl_query_begin(rt, &q, count_match, &calls, &total, &op),
                      0);
     memset(pattern, '(', sizeof(pattern)); /* it is not used any more */
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_equal(total, 100);
     assert_int_equal(calls, 5);
     /* The callback's word is the result, a bad pattern's code too. */
@@ -100,16 +93,16 @@ static void queries_call_back_and_count(void **state)
     calls = 0;
     assert_int_equal(sl_query_begin(rt, &q, count_match, &calls, &total, &op),
                      0);
-    assert_int_equal(end(op), 77);
+    assert_int_equal(op_end(op), 77);
     assert_int_equal(calls, 7);
     assert_int_equal(total, 4);
     q.blob = "(";
     assert_int_equal(sl_query_begin(rt, &q, NULL, NULL, &total, &op), 0);
-    assert_int_equal(end(op), SL_EPATTERN);
+    assert_int_equal(op_end(op), SL_EPATTERN);
     assert_int_equal(total, 4);
     q.blob = NULL;
     assert_int_equal(sl_query_begin(rt, &q, NULL, NULL, &total, &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_int_equal(total, 1);
 }
 
@@ -119,12 +112,12 @@ static void a_tag_is_told(void **state)
     struct sl_op *op;
     (void)state;
     assert_int_equal(sl_tag_stat_begin(rt, tag, &s, &op), 0);
-    assert_int_equal(end(op), 0);
+    assert_int_equal(op_end(op), 0);
     assert_string_equal(s.name, "calls");
     assert_int_equal(s.blobs, BLOBS);
     s.id = 3;
     assert_int_equal(sl_tag_stat_begin(rt, tag + 1u, &s, &op), 0);
-    assert_int_equal(end(op), SL_ENOTAG);
+    assert_int_equal(op_end(op), SL_ENOTAG);
     assert_int_equal(s.id, 3);
 }
 
@@ -154,15 +147,15 @@ static void targets_come_and_go(void **state)
     assert_int_equal(info[n].id, id);
     assert_string_equal(info[n].name, "more");
     assert_int_equal(sl_target_set_score_begin(rt, "more", 0.25f, &op[0]), 0);
-    assert_int_equal(end(op[0]), 0);
+    assert_int_equal(op_end(op[0]), 0);
     assert_int_equal(sl_targets(rt, info, SL_TARGETS_MAX), n + 1);
     assert_true(info[n].score == 0.25);
     assert_int_equal(sl_target_set_score_begin(rt, "more", 2.0f, &op[0]), 0);
-    assert_int_equal(end(op[0]), SL_ESCORE);
+    assert_int_equal(op_end(op[0]), SL_ESCORE);
     assert_int_equal(sl_target_remove_begin(rt, "more", &op[0]), 0);
-    assert_int_equal(end(op[0]), 0);
+    assert_int_equal(op_end(op[0]), 0);
     assert_int_equal(sl_target_remove_begin(rt, "more", &op[0]), 0);
-    assert_int_equal(end(op[0]), SL_ENOTARGET);
+    assert_int_equal(op_end(op[0]), SL_ENOTARGET);
     assert_int_equal(sl_targets(rt, info, SL_TARGETS_MAX), n);
 }
 
@@ -310,9 +303,9 @@ static void the_runtime_may_close_first(void **state)
         wait_for(&h.in);
         assert_int_equal(sl_close(one), 0);
         __atomic_store_n(&h.go, 1u, __ATOMIC_RELEASE);
-        int rc = end(op[0]);
+        int rc = op_end(op[0]);
         assert_true(rc == SL_EDEAD || rc == 0);
-        rc = end(op[1]);
+        rc = op_end(op[1]);
         assert_true(rc == SL_EDEAD || rc == 0);
         sl_cancel(&op[2]);
     }
