@@ -160,7 +160,8 @@ static void coded_units_outlive_the_process(void **state)
     expect_on_host(&r, &d, "v", 5u * FILED);
     expect_on_device(&r, &d, "p", 0, 5u * FILED);
     assert_int_equal(moved(&r).coded_in, 5u * FILED);
-    expect_on_device(&r, &d, "v", 0, 5u * FILED);
+    if (!SLOW_LANES)
+        expect_on_device(&r, &d, "v", 0, 5u * FILED);
     rig_done(&r, &d);
     remove_dir(dir);
 }

@@ -288,13 +288,14 @@ static int try_one(struct rig *r, const struct op *o, struct fault *f)
     return hit;
 }
 
-/* Each n-th; under the thread sanitizer the 1st, 3rd, 7th, 15th ... */
+/* Each n-th; under the thread sanitizer the 1st, 5th, 21st, 85th ... */
 static void sweep(struct rig *r, const struct op *o, enum fault_kind kind,
                   enum fault_op op)
 {
     struct fault f = {.kind = kind, .op = op};
-    uint64_t most = SLOW_THREADS ? 255 : 200;
-    for (f.nth = 1; f.nth <= most; f.nth += SLOW_THREADS ? 1u + f.nth : 1u) {
+    uint64_t most = SLOW_THREADS ? 400 : 200;
+    for (f.nth = 1; f.nth <= most;
+         f.nth += SLOW_THREADS ? 1u + 3u * f.nth : 1u) {
         if (getenv("SHOW_LOG"))
             fprintf(stderr, "# %s, %s of %d, number %llu\n", o->name,
                     kind_names[kind], (int)op, (unsigned long long)f.nth);

@@ -6,8 +6,7 @@
 #ifndef SLUICE_GATE_H
 #define SLUICE_GATE_H
 
-#include <stdint.h>
-#include <time.h>
+#include "base/clock.h"
 
 #define GATE_WAYS 16u /* counters, so that threads seldom share a line */
 
@@ -54,11 +53,10 @@ static inline void gate_close(struct gate *g)
 /** After gate_close: waits until nobody is inside. */
 static inline void gate_wait(struct gate *g)
 {
-    struct timespec nap = {0, 50000}; /* the end is no hot path */
     for (uint32_t i = 0; i < GATE_WAYS; i++) {
         /* Acquire of gate_leave; ordered after gate_close. */
         while (__atomic_load_n(&g->way[i].inside, __ATOMIC_SEQ_CST))
-            clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+            clock_sleep_ns(50000); /* the end is no hot path */
     }
 }
 

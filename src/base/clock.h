@@ -41,6 +41,14 @@ static inline uint64_t clock_thread_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/** Sleeps; a signal may end it before. */
+static inline void clock_sleep_ns(uint64_t ns)
+{
+    struct timespec t = {(time_t)(ns / UINT64_C(1000000000)),
+                         (long)(ns % UINT64_C(1000000000))};
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL);
+}
+
 /** A pause inside a spin loop. */
 static inline void clock_relax(void)
 {

@@ -240,8 +240,7 @@ static void nap(uint64_t waited_ns, uint64_t left_ns)
     ns = ns < NAP_MIN_NS ? NAP_MIN_NS : ns;
     ns = ns > NAP_MAX_NS ? NAP_MAX_NS : ns;
     ns = ns > left_ns ? left_ns : ns;
-    struct timespec t = {0, (long)ns};
-    nanosleep(&t, NULL);
+    clock_sleep_ns(ns);
 }
 
 int cuda_stream_wait(struct gpu_stream *base, uint64_t timeout_ns,

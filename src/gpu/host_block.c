@@ -259,12 +259,6 @@ FIBRE_SCHED void sl_host_syncblock(void)
 
 /* ---- waiting for others ---- */
 
-FIBRE_SCHED static void sleep_ns(uint32_t ns)
-{
-    struct timespec t = {0, (long)ns};
-    nanosleep(&t, NULL);
-}
-
 FIBRE_SCHED static void plain_pause(uint32_t round)
 {
     uint32_t sleeps = round - PLAIN_YIELDS;
@@ -273,8 +267,8 @@ FIBRE_SCHED static void plain_pause(uint32_t round)
     else if (round < PLAIN_YIELDS)
         sched_yield();
     else
-        sleep_ns(sleeps < SLEEP_STEPS ? (sleeps + 1u) * SLEEP_STEP_NS
-                                      : SLEEP_STEPS * SLEEP_STEP_NS);
+        clock_sleep_ns(sleeps < SLEEP_STEPS ? (sleeps + 1u) * SLEEP_STEP_NS
+                                            : SLEEP_STEPS * SLEEP_STEP_NS);
 }
 
 FIBRE_SCHED static void block_idle(struct block *b)
@@ -287,7 +281,7 @@ FIBRE_SCHED static void block_idle(struct block *b)
     }
     if (n < IDLE_YIELDS + SLEEP_STEPS - 1u)
         b->idle_epochs++;
-    sleep_ns((n - IDLE_YIELDS + 1u) * SLEEP_STEP_NS);
+    clock_sleep_ns((n - IDLE_YIELDS + 1u) * SLEEP_STEP_NS);
 }
 
 /*

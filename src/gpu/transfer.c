@@ -342,14 +342,13 @@ static void close_all(struct transfers *s)
 
 int transfers_stop(struct transfers *s, uint64_t timeout_ns)
 {
-    struct timespec nap = {0, 50000}; /* the end is no hot path */
     uint64_t begun = clock_ns();
     int rc = 0;
     pthread_mutex_lock(&s->lock);
     s->stopped = 1;
     while (busy(s) && !rc) {
         pthread_mutex_unlock(&s->lock);
-        nanosleep(&nap, NULL);
+        clock_sleep_ns(50000); /* the end is no hot path */
         rc = clock_ns() - begun > timeout_ns ? SL_ETIMEDOUT : 0;
         pthread_mutex_lock(&s->lock);
     }

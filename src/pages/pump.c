@@ -254,11 +254,10 @@ static void nap(uint64_t idle_since)
     uint64_t idle = clock_ns() - idle_since, ns = idle / 8;
     ns = ns < NAP_MIN_NS ? NAP_MIN_NS : ns;
     ns = ns < NAP_MAX_NS ? ns : NAP_MAX_NS;
-    struct timespec t = {0, (long)ns};
     if (idle < SPIN_NS)
         sched_yield();
     else
-        nanosleep(&t, NULL);
+        clock_sleep_ns(ns);
 }
 
 /* Waits for a submit; the number of them, or 0 to end. */

@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /*
  * Bandwidth: up to 16 MiB written and read again, in requests of a unit, 16 at
@@ -27,7 +26,6 @@ int target_run(struct tier_port *port,
                int (*start)(struct tier_port *p, struct tier_io *io),
                struct tier_io *io)
 {
-    const struct timespec nap = {0, 20000};
     int ended = 0, rc;
     unsigned idle = 0;
     io->done = run_done;
@@ -37,7 +35,7 @@ int target_run(struct tier_port *port,
         if (port->tier->ops->wait)
             port->tier->ops->wait(port);
         else if (!port->tier->ops->poll(port) && idle++ > 1000u)
-            nanosleep(&nap, NULL); /* a sync takes much longer than this */
+            clock_sleep_ns(20000); /* a sync takes much longer than this */
     return rc ? rc : ended < 0 ? ended : 0;
 }
 

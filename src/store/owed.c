@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/owed.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "store/shard.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define BUCKETS 1024u /* to begin with */
 /* What is written at once: enough to keep a disk busy, little beside the log.
@@ -210,12 +210,11 @@ static void start(struct landing *l, struct tier_port *port, struct request *r)
 
 static void wait_some(struct tier_port *port)
 {
-    const struct timespec nap = {0, 20000};
     const struct tier_ops *ops = port->tier->ops;
     if (ops->wait)
         ops->wait(port);
     else if (!ops->poll(port))
-        nanosleep(&nap, NULL);
+        clock_sleep_ns(20000);
 }
 
 /* What is staged, all of one target. */

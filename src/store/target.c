@@ -483,7 +483,6 @@ static uint64_t used_of(const struct target *t)
  * meanwhile was in no drain, so these are done again now and then. */
 static int settle(struct store *s, uint32_t at)
 {
-    const struct timespec nap = {0, 1000000};
     const struct target *t = &s->target[at];
     uint64_t until = clock_ns() + READS_NS;
     int rc = 0;
@@ -496,7 +495,7 @@ static int settle(struct store *s, uint32_t at)
                       (unsigned long long)used_of(t), t->spec.name);
             return SL_EBUSY;
         }
-        nanosleep(&nap, NULL);
+        clock_sleep_ns(1000000);
         rc = targets_round(s, settle_part, NULL);
         if (!rc && turn % 16u == 0)
             rc = targets_round(s, move_drain, &at);

@@ -93,7 +93,6 @@ static int failed(const char *path, const char *what, int e)
 static int take_lock(int fd, const char *path, uint64_t wait_ns)
 {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    const struct timespec nap = {0, 1000000};
     uint64_t begun = clock_ns(), until = begun + wait_ns;
     int told = 0;
     while (fcntl(fd, F_OFD_SETLK, &whole) != 0) {
@@ -109,7 +108,7 @@ static int take_lock(int fd, const char *path, uint64_t wait_ns)
                      " s for it",
                      path, wait_ns / UINT64_C(1000000000));
         }
-        nanosleep(&nap, NULL);
+        clock_sleep_ns(1000000);
     }
     return SL_OK;
 }

@@ -6,7 +6,6 @@
 
 #include <sched.h>
 #include <stdlib.h>
-#include <time.h>
 
 /*
  * What the control thread wants of all workers goes to them as messages, and
@@ -205,7 +204,6 @@ static int all_quiet(const struct workers *ws)
 
 int workers_drain(struct workers *ws, uint64_t timeout_ns)
 {
-    struct timespec nap = {0, 100000}; /* the end is no hot path */
     uint64_t until = clock_ns() + timeout_ns;
     struct order *o = order_send(ws, NULL, run_drain);
     if (!o)
@@ -214,7 +212,7 @@ int workers_drain(struct workers *ws, uint64_t timeout_ns)
     while (!all_quiet(ws)) {
         if (clock_ns() >= until)
             return SL_ETIMEDOUT;
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+        clock_sleep_ns(100000); /* the end is no hot path */
     }
     return 0;
 }

@@ -76,10 +76,8 @@ static void pace_measure(struct pace *p)
 
 static void pace_sleep(struct pace *p)
 {
-    struct timespec t = {0, WATCH_NS};
-    if (clock_ns() - p->busy_ns > PACE_QUICK_NS)
-        t.tv_nsec = (long)p->slow_ns;
-    clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL);
+    int quick = clock_ns() - p->busy_ns <= PACE_QUICK_NS;
+    clock_sleep_ns(quick ? WATCH_NS : p->slow_ns);
 }
 
 static int has_work(const struct watch *x, const struct worker *w)
