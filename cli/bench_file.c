@@ -115,11 +115,10 @@ static void submit_idle(struct bench *b, const struct pattern *p)
 
 static void wait_some(struct bench *b)
 {
-    const struct timespec nap = {0, NAP_NS};
     if (b->tier->ops->wait)
         b->tier->ops->wait(b->port);
     else if (b->tier->ops->poll(b->port) == 0)
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+        clock_sleep_ns(NAP_NS);
 }
 
 static void drain(struct bench *b)

@@ -72,7 +72,7 @@ static void start(struct arena *a, struct worker *w, size_t n, uint64_t seed,
 {
     for (size_t i = 0; i < n; i++) {
         w[i].arena = a;
-        w[i].seed = seed + i;
+        w[i].seed = test_fork(seed, i);
         assert_int_equal(chunk_cache_create(a, &w[i].cache), SL_OK);
     }
     for (size_t i = 0; i < n; i++)

@@ -219,6 +219,7 @@ static void several_warps_share_a_page(void **state)
 
 static void pages_of_all_kinds_come_back(void **state)
 {
+    static const uint32_t pages[] = {1023, 1024, 1025, 65, 1000};
     uint32_t less = SLOW_LANES ? 5u : 1u;
     (void)state;
     round_trip(4096u * (20u / less), 4096, SL_PAGES_DEFAULT);
@@ -226,6 +227,9 @@ static void pages_of_all_kinds_come_back(void **state)
     round_trip(65536u * (5u / less), 65536, SL_PAGES_DEFAULT);
     round_trip(65536u * (5u / less), 65536, SL_PAGES_FAST);
     round_trip(64u * 3000u, 64, SL_PAGES_DEFAULT); /* several sums */
+    for (size_t i = SLOW_LANES ? 3u : 0u; i < sizeof(pages) / sizeof(pages[0]);
+         i++)
+        round_trip(64u * pages[i], 64, SL_PAGES_DEFAULT); /* a smaller block */
     round_trip(8192u * 6u, 8192, SL_PAGES_DEFAULT);
 }
 

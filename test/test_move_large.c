@@ -155,6 +155,7 @@ static void a_fault_in_the_middle_loses_and_leaks_nothing(void **state)
     rig_open(&r);
     put_pieces(&r);
     assert_int_equal(sl_flush(r.rt), 0);
+    /* Scores take turns, so the step is odd. */
     for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]);
          i += SLOW_THREADS ? 3u : 1u) {
         const struct fault_rule rule = {

@@ -41,7 +41,8 @@ static inline uint64_t clock_thread_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/** Sleeps; a signal may end it before. */
+/** Sleeps; a signal may end it before. Not by nanosleep, in which ThreadSanitizer
+ *  looks at all threads. */
 static inline void clock_sleep_ns(uint64_t ns)
 {
     struct timespec t = {(time_t)(ns / UINT64_C(1000000000)),

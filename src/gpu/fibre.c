@@ -17,13 +17,14 @@
 /* Stacks, and ThreadSanitizer's side of fibres, take longer to make than most
  * kernels to run: a thread keeps those of its last launches for the next. */
 #define KEPT_RANGES 4u
-#define KEPT_STACKS                                                            \
-    2048u /* in all ranges, at most: two of the largest blocks */
+#define KEPT_STACKS 2048u /* in all ranges: two of the largest blocks */
+#define KEPT_ALL 8192u    /* of all threads: 2 mappings each, of 65530 */
 #define KEPT_TSAN 512u
 
 static pthread_once_t kept_once = PTHREAD_ONCE_INIT;
 static pthread_key_t kept_key;
-static int kept_works; /* set once */
+static int kept_works;  /* set once */
+static size_t kept_all; /* atomic: stacks that all threads keep */
 static _Thread_local struct {
     size_t ranges, fibres;
     struct fibre_stacks range[KEPT_RANGES];
@@ -40,12 +41,22 @@ static void kept_drop_fibres(void)
 #endif
 }
 
+static struct fibre_stacks kept_take(size_t i)
+{
+    struct fibre_stacks s = kept.range[i];
+    kept.ranges--;
+    memmove(&kept.range[i], &kept.range[i + 1u],
+            (kept.ranges - i) * sizeof(kept.range[0]));
+    /* Relaxed: only a number. Partner: fibre_stacks_unmap. */
+    __atomic_fetch_sub(&kept_all, s.n, __ATOMIC_RELAXED);
+    return s;
+}
+
 /* The oldest range goes. */
 static void kept_drop_range(void)
 {
-    munmap(kept.range[0].base, kept.range[0].n * kept.range[0].stride);
-    kept.ranges--;
-    memmove(kept.range, kept.range + 1, kept.ranges * sizeof(kept.range[0]));
+    struct fibre_stacks s = kept_take(0);
+    munmap(s.base, s.n * s.stride);
 }
 
 static void kept_drop(void *any)
@@ -89,10 +100,7 @@ int fibre_stacks_map(size_t n, struct fibre_stacks *out)
     struct fibre_stacks s;
     for (size_t i = kept.ranges; i > 0; i--)
         if (kept.range[i - 1u].n == n) {
-            *out = kept.range[i - 1u];
-            kept.ranges--;
-            memmove(&kept.range[i - 1u], &kept.range[i],
-                    (kept.ranges - (i - 1u)) * sizeof(kept.range[0]));
+            *out = kept_take(i - 1u);
             return 0;
         }
     s.n = n;
@@ -116,13 +124,19 @@ int fibre_stacks_map(size_t n, struct fibre_stacks *out)
 
 void fibre_stacks_unmap(struct fibre_stacks *s)
 {
-    if (s->n > KEPT_STACKS || !kept_ready()) {
-        munmap(s->base, s->n * s->stride);
-        return;
-    }
-    while (kept.ranges == KEPT_RANGES || kept_stacks() + s->n > KEPT_STACKS)
+    int keep = s->n <= KEPT_STACKS && kept_ready();
+    while (keep &&
+           (kept.ranges == KEPT_RANGES || kept_stacks() + s->n > KEPT_STACKS))
         kept_drop_range();
-    kept.range[kept.ranges++] = *s;
+    if (keep &&
+        __atomic_add_fetch(&kept_all, s->n, __ATOMIC_RELAXED) > KEPT_ALL) {
+        __atomic_fetch_sub(&kept_all, s->n, __ATOMIC_RELAXED);
+        keep = 0;
+    }
+    if (keep)
+        kept.range[kept.ranges++] = *s;
+    else
+        munmap(s->base, s->n * s->stride);
 }
 
 /* ---- what the sanitizers are told ---- */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/check.h"
 
-/* Blocks have up to so many: however they are compiled, they fit. */
+/* Blocks have up to so many: however they are compiled, they fit, 64 registers
+ * each. Whether they would without it is not looked at. */
 #define CHECK_THREADS 1024
 
 #define CHECK_AT(type, address) ((type *)(uintptr_t)(address))

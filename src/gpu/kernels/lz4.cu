@@ -216,7 +216,8 @@ SL_FN uint64_t lz4_sum_up(uint64_t v, uint32_t lane)
     return v;
 }
 
-/* Sum over the block's threads up to this one; *all is that of all. */
+/* Sum over the block's threads, whole warps, up to this one; *all is that of
+ * all. */
 SL_FN uint64_t lz4_sum_block(struct lz4_sums *s, uint64_t v, uint64_t *all)
 {
     uint32_t lane = slp_lane(), warp = slp_thread() / 32u;
