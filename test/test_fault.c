@@ -288,14 +288,19 @@ static int try_one(struct rig *r, const struct op *o, struct fault *f)
     return hit;
 }
 
-/* Each n-th; under the thread sanitizer the 1st, 5th, 21st, 85th ... */
+/* Each n-th; under the address sanitizer every other one, under the thread
+ * sanitizer the 1st, 5th, 21st, 85th ... */
+static uint64_t after(uint64_t nth)
+{
+    return nth + (SLOW_THREADS ? 1u + 3u * nth : SANITIZED ? 2u : 1u);
+}
+
 static void sweep(struct rig *r, const struct op *o, enum fault_kind kind,
                   enum fault_op op)
 {
     struct fault f = {.kind = kind, .op = op};
     uint64_t most = SLOW_THREADS ? 400 : 200;
-    for (f.nth = 1; f.nth <= most;
-         f.nth += SLOW_THREADS ? 1u + 3u * f.nth : 1u) {
+    for (f.nth = 1; f.nth <= most; f.nth = after(f.nth)) {
         if (getenv("SHOW_LOG"))
             fprintf(stderr, "# %s, %s of %d, number %llu\n", o->name,
                     kind_names[kind], (int)op, (unsigned long long)f.nth);

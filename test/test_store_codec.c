@@ -164,7 +164,7 @@ static void every_codec_on_every_tier(void **unused)
         struct rig r;
         rig_open(&r, &tiers[t]);
         for (unsigned id = 0; id < SL_CODECS; id++) {
-            if (!codec_find(id))
+            if (!codec_find(id) || (SLOW_THREADS && t && id % TIERS != t))
                 continue;
             one_codec(&r, id);
             assert_int_equal(sl_del(r.rt, r.tag, codec_name(id)), 0);
