@@ -138,6 +138,7 @@ struct sl_future {
 #include "device/slot.h"   /* take and give back slots, chunks */
 #include "device/submit.h" /* cell, ring, reply */
 #include "device/blob.h"   /* put, get and the others for a group */
+#include "device/finish.h" /* their futures end */
 
 /*
  * The calls. F is thread, warp or block:
