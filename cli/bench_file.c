@@ -8,6 +8,7 @@
 #include "bench_file.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "bench_fio.h"
 #include "opt.h"
 #include "out.h"
@@ -26,6 +27,7 @@
 #define DEPTH 64u
 #define SMALL 4096u
 #define LARGE (1u << 20)
+#define MEMORY ((size_t)DEPTH * LARGE)
 #define PAIRS_MAX 99u
 /* Where a port cannot be waited for, it is looked at again after so long. */
 #define NAP_NS 70000
@@ -63,7 +65,7 @@ struct bench {
     char path[4096];
     struct tier *tier;
     struct tier_port *port;
-    uint8_t *memory; /* DEPTH times LARGE */
+    uint8_t *memory; /* in huge pages, as the runtime's own */
     struct tier_io io[DEPTH];
     struct tier_io *idle[DEPTH];
     unsigned n_idle;
@@ -103,6 +105,9 @@ static void submit_idle(struct bench *b, const struct pattern *p)
         struct tier_io *io = b->idle[--b->n_idle];
         uint64_t at = p->random ? random_number(b) : b->next++;
         int rc;
+        /* Back to back, as fio's: a step of 1 MiB for small ones would put
+         * all of them into the same few sets of the cache. */
+        io->buf = b->memory + (size_t)(io - b->io) * p->block;
         io->loc = at % blocks * p->block;
         io->bytes = p->block;
         rc = p->write ? ops->write(b->port, io) : ops->read(b->port, io);
@@ -340,16 +345,15 @@ static int measure(struct bench *b)
 
 static int prepare(struct bench *b)
 {
-    b->memory = aligned_alloc(TIER_BLOCK, (size_t)DEPTH * LARGE);
+    b->memory = mem_map(MEMORY);
     b->figures = json_array();
     if (!b->memory || !b->figures)
         return out_fail("out of memory");
-    for (size_t i = 0; i < (size_t)DEPTH * LARGE; i += sizeof(uint64_t)) {
+    for (size_t i = 0; i < MEMORY; i += sizeof(uint64_t)) {
         uint64_t v = random_number(b);
         memcpy(b->memory + i, &v, sizeof(v));
     }
     for (unsigned i = 0; i < DEPTH; i++) {
-        b->io[i].buf = b->memory + (size_t)i * LARGE;
         b->io[i].done = on_done;
         b->io[i].user = b;
         b->idle[b->n_idle++] = &b->io[i];
@@ -374,7 +378,7 @@ static int run(struct bench *b)
     if (b->tier)
         b->tier->ops->close(b->tier);
     unlink(b->path);
-    free(b->memory);
+    mem_unmap(b->memory, MEMORY);
     if (rc || !b->json) {
         json_decref(b->figures);
         return rc ? rc : out_done();

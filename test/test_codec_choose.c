@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -195,9 +196,66 @@ static void a_damaged_file_is_refused(void **state)
     }
 }
 
+/* ---- with figures of our own ---- */
+
+/* What a process that starts with these figures chooses for text. Before this
+ * one has figures of its own. */
+static uint8_t choice_with(const struct codec_speeds *s, double bps)
+{
+    char other[160];
+    int status = 0;
+    snprintf(other, sizeof(other), "%s/other", dir);
+    assert_int_equal(codec_speeds_save(other, s), 0);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(codec_speeds_file(other) ? 255 : choose(SPEED_TEXT, BYTES, bps));
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    unlink(other);
+    assert_true(WIFEXITED(status));
+    return (uint8_t)WEXITSTATUS(status);
+}
+
+/* One codec is here; the others take for ever. */
+static struct codec_speeds *only(unsigned keep, float text_ns)
+{
+    static struct codec_speeds s;
+    assert_int_equal(codec_speeds_measure(&s), 0);
+    for (unsigned id = 1; id < SL_CODECS; id++)
+        for (int p = 0; p < 3; p++)
+            for (enum speed_class k = SPEED_ZEROS; k < SPEED_CLASSES; k++)
+                if (id != keep)
+                    s.of[id][p][k].encode_ns = 1e5f;
+    for (int p = 0; p < 3; p++)
+        s.of[keep][p][SPEED_TEXT].encode_ns = text_ns;
+    return &s;
+}
+
+/* Storing raw takes 200 ns a byte, coding text 300 by the figures. */
+static void what_is_faster_than_predicted_is_taken(void **state)
+{
+    (void)state;
+    assert_int_equal(choice_with(only(SL_CODEC_LZ4, 300.0f), 1e7) &
+                         SL_CODEC_ID_MASK,
+                     SL_CODEC_LZ4);
+}
+
+static void a_codec_without_presets_is_one_setting(void **state)
+{
+    struct codec_speeds *s = only(SL_CODEC_SNAPPY, 20.0f);
+    (void)state;
+    if (!codec_find(SL_CODEC_SNAPPY))
+        skip();
+    s->of[SL_CODEC_SNAPPY][2][SPEED_TEXT].encode_ns = 0.1f;
+    assert_int_equal(choice_with(s, 1e7),
+                     SL_CODEC(SL_CODEC_SNAPPY, SL_CODEC_FAST));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_faster_than_predicted_is_taken),
+        cmocka_unit_test(a_codec_without_presets_is_one_setting),
         cmocka_unit_test(speeds_are_kept_in_a_file),
         cmocka_unit_test(every_codec_has_a_speed),
         cmocka_unit_test(a_damaged_file_is_refused),

@@ -122,7 +122,10 @@ static void price(const struct search *s, struct setting *set)
      * nothing is decoded. */
     double decode_ns = kept < 1.0 ? at_stored(set->stored, xs, decode) : 0.0;
     set->encode_ns = at_stored(set->stored, xs, encode);
-    if (set->tried_ns > set->encode_ns * SLOW_MOMENT)
+    double took = set->tried_ns > 0.0 ? set->tried_ns / set->encode_ns : 1.0;
+    if (took < 1.0) /* easier data than what was measured, to decode too */
+        decode_ns *= took;
+    if (took < 1.0 || took > SLOW_MOMENT)
         set->encode_ns = set->tried_ns;
     set->cost = codec_cost(s->goal, set->encode_ns, decode_ns, kept);
 }
@@ -192,6 +195,9 @@ static void look_again(struct search *s, struct setting *best)
         ns += (double)(clock_thread_ns() - begin);
     }
     s->left_ns -= ns;
+    if (i > 0)
+        best->tried_ns =
+            piece * i < LEAST_TIMED ? 0.0 : ns / (double)(piece * i);
     if (i == 1) /* one piece says less than the sample does */
         best->stored = (best->stored + sum) / 2.0;
     else if (i > 1)
@@ -298,6 +304,17 @@ static size_t take_sample(const uint8_t *data, size_t n, size_t want,
     return windows * bytes;
 }
 
+/* The codec makes the same of everything as with the preset before: it does not
+ * know presets, and the luckiest of three measurements would be its speed. */
+static int is_same_as_before(const struct search *s, const struct setting *set)
+{
+    for (enum speed_class k = SPEED_ZEROS; k < SPEED_CLASSES; k++)
+        if (s->speeds->of[set->id][set->preset - 1][k].stored !=
+            s->speeds->of[set->id][set->preset - 2][k].stored)
+            return 0;
+    return 1;
+}
+
 /* All settings of this build that could pay if the data were all zeros. */
 static void take_settings(struct search *s)
 {
@@ -305,6 +322,8 @@ static void take_settings(struct search *s)
     for (unsigned id = 1; id < SL_CODECS; id++)
         for (uint8_t preset = 1; preset <= 3u && codec_find(id); preset++) {
             struct setting set = {.id = (uint8_t)id, .preset = preset};
+            if (preset > 1u && is_same_as_before(s, &set))
+                continue;
             set.stored = (double)figure(s, &set, 0)->stored;
             price(s, &set);
             if (set.cost < raw)

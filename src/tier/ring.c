@@ -12,6 +12,9 @@
 
 /* Completions that are copied out of the ring at once; see DESIGN, batches. */
 #define REAP_MAX 32u
+/* Requests that wait for each other before the kernel gets them: the disk works
+ * on these while the next are made. */
+#define SUBMIT_MAX 8u
 
 struct ring {
     struct io_uring uring;
@@ -153,19 +156,25 @@ static void start(struct ring *r, struct tier_io *io)
 }
 
 /* `wait`: until at least one is completed. */
-static void submit(struct ring *r, unsigned wait)
+static void enter(struct ring *r, unsigned wait)
 {
-    int rc;
-    while (r->inflight < r->depth && r->waiting.n)
-        start(r, tier_queue_pop(&r->waiting));
-    if (!wait && io_uring_sq_ready(&r->uring) == 0)
-        return;
-    rc = io_uring_submit_and_wait(&r->uring, wait);
+    int rc = io_uring_submit_and_wait(&r->uring, wait);
     /* What was not taken stays in the ring and goes with the next call. */
     if (rc < 0 && !is_transient(rc) && rc != -EBUSY && !r->complained) {
         r->complained = 1;
         log_error("%s: io_uring_enter: %s", r->file->path, strerror(-rc));
     }
+}
+
+static void submit(struct ring *r, unsigned wait)
+{
+    while (r->inflight < r->depth && r->waiting.n) {
+        start(r, tier_queue_pop(&r->waiting));
+        if (io_uring_sq_ready(&r->uring) == SUBMIT_MAX)
+            enter(r, 0);
+    }
+    if (wait || io_uring_sq_ready(&r->uring) > 0)
+        enter(r, wait);
 }
 
 static unsigned complete(struct ring *r, struct tier_io *io, int res)
