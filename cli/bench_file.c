@@ -85,12 +85,13 @@ static uint64_t random_number(struct bench *b)
 
 /* ---- ours ---- */
 
-/* Anew for each measurement, as fio's: some memory of a virtual machine is
- * faster than other. */
+/* Other memory for each measurement, as fio has: some of a virtual machine's is
+ * faster than other. What was just given back would be the same again. */
 static int take_memory(struct bench *b)
 {
-    mem_unmap(b->memory, MEMORY);
+    uint8_t *old = b->memory;
     b->memory = mem_map(MEMORY);
+    mem_unmap(old, MEMORY);
     if (!b->memory)
         return out_fail("out of memory");
     for (size_t i = 0; i < MEMORY; i += sizeof(uint64_t)) {

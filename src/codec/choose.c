@@ -195,7 +195,7 @@ static void look_again(struct search *s, struct setting *best)
         ns += (double)(clock_thread_ns() - begin);
     }
     s->left_ns -= ns;
-    if (i > 0)
+    if (i > 0) /* what is too short to be timed costs as predicted */
         best->tried_ns =
             piece * i < LEAST_TIMED ? 0.0 : ns / (double)(piece * i);
     if (i == 1) /* one piece says less than the sample does */
@@ -304,31 +304,22 @@ static size_t take_sample(const uint8_t *data, size_t n, size_t want,
     return windows * bytes;
 }
 
-/* The codec makes the same of everything as with the preset before: it does not
- * know presets, and the luckiest of three measurements would be its speed. */
-static int is_same_as_before(const struct search *s, const struct setting *set)
-{
-    for (enum speed_class k = SPEED_ZEROS; k < SPEED_CLASSES; k++)
-        if (s->speeds->of[set->id][set->preset - 1][k].stored !=
-            s->speeds->of[set->id][set->preset - 2][k].stored)
-            return 0;
-    return 1;
-}
-
 /* All settings of this build that could pay if the data were all zeros. */
 static void take_settings(struct search *s)
 {
     double raw = raw_cost(s->goal);
-    for (unsigned id = 1; id < SL_CODECS; id++)
-        for (uint8_t preset = 1; preset <= 3u && codec_find(id); preset++) {
+    for (unsigned id = 1; id < SL_CODECS; id++) {
+        const struct codec_ops *ops = codec_find(id);
+        /* Else the luckiest of three measurements would be its speed. */
+        uint8_t presets = !ops ? 0 : ops->one_preset ? 1 : 3;
+        for (uint8_t preset = 1; preset <= presets; preset++) {
             struct setting set = {.id = (uint8_t)id, .preset = preset};
-            if (preset > 1u && is_same_as_before(s, &set))
-                continue;
             set.stored = (double)figure(s, &set, 0)->stored;
             price(s, &set);
             if (set.cost < raw)
                 s->set[s->n_set++] = set;
         }
+    }
 }
 
 uint8_t codec_choose(const void *data, size_t n, const struct codec_goal *goal)

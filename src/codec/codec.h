@@ -33,6 +33,7 @@ struct codec_ops {
     /* encode writes to `bound` bytes whatever it is told; else it stays within
      * `room`. */
     uint8_t needs_bound;
+    uint8_t one_preset; /* all three do the same */
     const char *name;
     /** No block of n bytes becomes larger. */
     size_t (*bound)(size_t n);

@@ -30,6 +30,7 @@ static int sn_decode(const void *src, size_t n, void *dst, size_t size)
 
 const struct codec_ops codec_snappy = {.id = SL_CODEC_SNAPPY,
                                        .needs_bound = 1,
+                                       .one_preset = 1,
                                        .name = "snappy",
                                        .bound = sn_bound,
                                        .encode = sn_encode,

@@ -13,7 +13,8 @@
 /* Completions that are copied out of the ring at once; see DESIGN, batches. */
 #define REAP_MAX 32u
 /* Requests that wait for each other before the kernel gets them: the disk works
- * on these while the next are made. */
+ * on these while the next are made. Figures: docs/performance.md, "The file
+ * tier beside fio". */
 #define SUBMIT_MAX 8u
 
 struct ring {
@@ -169,9 +170,10 @@ static void enter(struct ring *r, unsigned wait)
 static void submit(struct ring *r, unsigned wait)
 {
     while (r->inflight < r->depth && r->waiting.n) {
-        start(r, tier_queue_pop(&r->waiting));
+        /* Once more than that are left over, all go with the last call. */
         if (io_uring_sq_ready(&r->uring) == SUBMIT_MAX)
             enter(r, 0);
+        start(r, tier_queue_pop(&r->waiting));
     }
     if (wait || io_uring_sq_ready(&r->uring) > 0)
         enter(r, wait);
