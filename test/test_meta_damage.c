@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "help.h"
 #include "meta_help.h"
 #include "store/meta_record.h"
 
@@ -19,14 +20,6 @@
 
 #define NUMBERS 4000u
 #define CHILD_WRONG 100 /* exit status: loaded what was never stored */
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
 
 static int setup(void **state)
 {
@@ -312,7 +305,7 @@ static void map_that_cannot_grow_is_enospc(void **state)
     int status;
     pid_t child;
 
-#ifdef SANITIZED
+#if SANITIZED
     print_message("a sanitizer needs address space without limit\n");
     skip();
 #endif
@@ -522,7 +515,9 @@ static void damage(uint8_t *bytes, size_t n)
 static void damaged_file_never_crashes_or_lies(void **state)
 {
     const char *more = getenv("ROUNDS");
-    unsigned rounds = more ? (unsigned)strtoul(more, NULL, 0) : 300;
+    unsigned rounds = more           ? (unsigned)strtoul(more, NULL, 0)
+                      : SLOW_THREADS ? 60u
+                                     : 300u;
     char *data = help_path(*state, "meta/data.mdb");
     unsigned refused = 0;
     size_t n;
