@@ -372,13 +372,13 @@ static int try_one(struct rig *r, const struct op *o, const struct fault *f)
 }
 
 /* Each n-th in the long form, else the 1st, 3rd, 7th, 15th, under the thread
- * sanitizer the 1st, 6th, 31st, 156th. */
+ * sanitizer the 1st, 11th, 111th. */
 static void sweep(struct rig *r, const struct op *o, enum fault_kind kind,
                   enum fault_op op)
 {
     struct fault f = {.kind = kind, .op = op, .nth = 1};
     for (; f.nth <= 200;
-         f.nth += test_is_long() ? 1u : 1u + f.nth * (SLOW_THREADS ? 4u : 1u)) {
+         f.nth += test_is_long() ? 1u : 1u + f.nth * (SLOW_THREADS ? 9u : 1u)) {
         if (getenv("SHOW_LOG"))
             fprintf(stderr, "# %s, %s, %s of %d, number %llu\n", r->setup->name,
                     o->name, kind_names[kind], (int)op,

@@ -203,7 +203,7 @@ static void space_comes_back(void **unused)
         assert_int_equal(sl_del(r.rt, r.tag, "x"), 0);
         assert_int_equal(sl_flush(r.rt), 0);
         uint64_t before = bytes_used(&r);
-        for (unsigned i = 0; i < 200; i++) {
+        for (unsigned i = 0; i < (SLOW_THREADS ? 60u : 200u); i++) {
             uint8_t codec = i % 3 ? SL_CODEC_LZ4 : SL_CODEC_ZSTD;
             assert_int_equal(
                 put(&r, "x", i % 5 * 30000u, text, MOST / 2, codec, NULL), 0);
