@@ -17,9 +17,9 @@
 
 #define BYTES (1u << 20)
 
-/* So slow that no moment in which a loaded machine stands still makes a trial of
- * 64 KiB look dearer than 1.3 s, which they take there and back. */
-#define SLOW_BPS 1e5
+/* A moment in which the machine stands still makes a codec look slow. So what has
+ * to be chosen must be so in one of these. */
+#define TRIES 20
 
 static uint8_t *data;
 
@@ -54,27 +54,44 @@ static void a_fast_target_takes_text_raw(void **state)
     assert_int_equal(choose(SPEED_ZEROS, BYTES, 1e14), SL_CODEC_NONE);
 }
 
+static int coding_pays(enum speed_class kind, double bps)
+{
+    for (int i = 0; i < TRIES; i++)
+        if (choose(kind, BYTES, bps) != SL_CODEC_NONE)
+            return 1;
+    return 0;
+}
+
 static void a_slow_target_makes_coding_pay(void **state)
 {
     (void)state;
-    assert_int_not_equal(choose(SPEED_TEXT, BYTES, SLOW_BPS), SL_CODEC_NONE);
-    assert_int_not_equal(choose(SPEED_ZEROS, BYTES, SLOW_BPS), SL_CODEC_NONE);
-    assert_int_not_equal(choose(SPEED_NUMERIC, BYTES, SLOW_BPS), SL_CODEC_NONE);
+    assert_true(coding_pays(SPEED_TEXT, 2e7));
+    assert_true(coding_pays(SPEED_ZEROS, 2e8));
+    assert_true(coding_pays(SPEED_NUMERIC, 1e7));
+}
+
+/* Bytes of 64 KiB of text with what is chosen. */
+static int made_at(double bps)
+{
+    static uint8_t coded[1 << 17];
+    uint8_t c = choose(SPEED_TEXT, BYTES, bps);
+    assert_int_equal(codec_check(c), 0);
+    int made = codec_encode(c & SL_CODEC_ID_MASK, codec_preset(c), data, 65536,
+                            coded, sizeof(coded));
+    assert_true(made > 0);
+    return made;
 }
 
 /* The slower the target, the more a small result is worth. */
 static void slower_targets_get_smaller_results(void **state)
 {
-    static const double speeds[] = {2e9, SLOW_BPS, SLOW_BPS / 100.0};
-    static uint8_t coded[1 << 17];
+    static const double speeds[] = {2e9, 2e8, 2e7, 2e6, 2e5};
     int last = 1 << 17;
     (void)state;
     for (size_t i = 0; i < sizeof(speeds) / sizeof(speeds[0]); i++) {
-        uint8_t c = choose(SPEED_TEXT, BYTES, speeds[i]);
-        assert_int_equal(codec_check(c), 0);
-        int made = codec_encode(c & SL_CODEC_ID_MASK, codec_preset(c), data,
-                                65536, coded, sizeof(coded));
-        assert_true(made > 0);
+        int made = made_at(speeds[i]);
+        for (int k = 1; k < TRIES && made > last + last / 20; k++)
+            made = made_at(speeds[i]);
         assert_true(made <= last + last / 20);
         last = made;
     }
@@ -229,7 +246,7 @@ static struct codec_speeds *only(unsigned keep, float text_ns)
         for (int p = 0; p < 3; p++)
             for (enum speed_class k = SPEED_ZEROS; k < SPEED_CLASSES; k++)
                 if (id != keep)
-                    s.of[id][p][k].encode_ns = 1e7f;
+                    s.of[id][p][k].encode_ns = 1e5f;
     for (int p = 0; p < 3; p++)
         s.of[keep][p][SPEED_TEXT].encode_ns = text_ns;
     return &s;
@@ -243,24 +260,32 @@ static void need(unsigned id)
     skip();
 }
 
-/* Storing raw takes 20 us a byte, coding text 30 by the figures. */
+/* Storing raw takes 200 ns a byte. */
+static void expect_choice_with(const struct codec_speeds *s, uint8_t mask,
+                               uint8_t want)
+{
+    uint8_t got = 0;
+    for (int i = 0; i < TRIES && (i == 0 || got != want); i++)
+        got = choice_with(s, 1e7) & mask;
+    assert_int_equal(got, want);
+}
+
+/* Coding text takes 300 ns a byte by the figures. */
 static void what_is_faster_than_predicted_is_taken(void **state)
 {
     (void)state;
     need(SL_CODEC_LZ4);
-    assert_int_equal(choice_with(only(SL_CODEC_LZ4, 3e4f), SLOW_BPS) &
-                         SL_CODEC_ID_MASK,
-                     SL_CODEC_LZ4);
+    expect_choice_with(only(SL_CODEC_LZ4, 300.0f), SL_CODEC_ID_MASK,
+                       SL_CODEC_LZ4);
 }
 
 static void a_codec_without_presets_is_one_setting(void **state)
 {
     (void)state;
     need(SL_CODEC_SNAPPY);
-    struct codec_speeds *s = only(SL_CODEC_SNAPPY, 2e3f);
-    s->of[SL_CODEC_SNAPPY][2][SPEED_TEXT].encode_ns = 10.0f;
-    assert_int_equal(choice_with(s, SLOW_BPS),
-                     SL_CODEC(SL_CODEC_SNAPPY, SL_CODEC_FAST));
+    struct codec_speeds *s = only(SL_CODEC_SNAPPY, 20.0f);
+    s->of[SL_CODEC_SNAPPY][2][SPEED_TEXT].encode_ns = 0.1f;
+    expect_choice_with(s, 0xff, SL_CODEC(SL_CODEC_SNAPPY, SL_CODEC_FAST));
 }
 
 int main(void)

@@ -10,15 +10,18 @@ static uint32_t below(uint32_t n)
     return (uint32_t)(test_random(&seed) % n);
 }
 
-/* Changes bytes, cuts the end off, or does both. */
+/* Changes bytes, cuts the end off, or does both; what is left, in bytes. */
 static uint32_t damage(uint8_t *block, uint32_t n)
 {
     static const uint8_t marks[] = {0, 0xff, 0xf0, 0x0f, 1};
-    uint32_t changes = below(4);
-    for (uint32_t i = 0; i < changes; i++)
-        block[below(n)] =
-            below(2) ? marks[below(COUNT(marks))] : (uint8_t)below(256);
-    return below(5) ? n : 1u + below(n);
+    uint32_t left = below(5) ? n : 1u + below(n);
+    uint32_t changes = left == n ? 1u + below(3) : below(4);
+    for (uint32_t i = 0; i < changes; i++) {
+        uint8_t *at = &block[below(n)], old = *at;
+        *at = below(2) ? marks[below(COUNT(marks))] : (uint8_t)below(256);
+        *at ^= *at == old; /* another byte in any case */
+    }
+    return left;
 }
 
 /* Adds up a length; `at` stops at n. */

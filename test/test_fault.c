@@ -289,17 +289,17 @@ static int try_one(struct rig *r, const struct op *o, struct fault *f)
 }
 
 /* Each n-th; under the address sanitizer every other one, under the thread
- * sanitizer the 1st, 9th, 73rd ... */
+ * sanitizer the 1st, 5th, 21st, 85th ... */
 static uint64_t after(uint64_t nth)
 {
-    return nth + (SLOW_THREADS ? 1u + 7u * nth : SANITIZED ? 2u : 1u);
+    return nth + (SLOW_THREADS ? 1u + 3u * nth : SANITIZED ? 2u : 1u);
 }
 
 static void sweep(struct rig *r, const struct op *o, enum fault_kind kind,
                   enum fault_op op)
 {
     struct fault f = {.kind = kind, .op = op};
-    uint64_t most = SLOW_THREADS ? 800 : 200;
+    uint64_t most = SLOW_THREADS ? 400 : 200;
     for (f.nth = 1; f.nth <= most; f.nth = after(f.nth)) {
         if (getenv("SHOW_LOG"))
             fprintf(stderr, "# %s, %s of %d, number %llu\n", o->name,

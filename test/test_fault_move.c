@@ -58,8 +58,15 @@ static void name_of(unsigned i, unsigned alias, char name[80])
 static void content_of(const struct rig *r, unsigned i, uint8_t *to)
 {
     fill(to, size_of(i), r->seed + i);
-    for (uint64_t at = 64; i < BLOBS && codecs[i] && at < size_of(i); at++)
-        to[at] = (uint8_t)(to[at % 64u] + at / 4096u);
+    if (i >= BLOBS || !codecs[i])
+        return;
+    uint64_t size = size_of(i);
+    uint8_t line[64];
+    for (uint64_t at = 64; at < size; at += 64u) {
+        for (unsigned k = 0; (at == 64u || at % 4096u == 0) && k < 64u; k++)
+            line[k] = (uint8_t)(to[k] + at / 4096u);
+        memcpy(to + at, line, size - at < 64u ? size - at : 64u);
+    }
 }
 
 static int put(struct rig *r, unsigned i)
@@ -372,13 +379,13 @@ static int try_one(struct rig *r, const struct op *o, const struct fault *f)
 }
 
 /* Each n-th in the long form, else the 1st, 3rd, 7th, 15th, under the thread
- * sanitizer the 1st, 11th, 111th. */
+ * sanitizer the 1st, 6th, 31st, 156th. */
 static void sweep(struct rig *r, const struct op *o, enum fault_kind kind,
                   enum fault_op op)
 {
     struct fault f = {.kind = kind, .op = op, .nth = 1};
     for (; f.nth <= 200;
-         f.nth += test_is_long() ? 1u : 1u + f.nth * (SLOW_THREADS ? 9u : 1u)) {
+         f.nth += test_is_long() ? 1u : 1u + f.nth * (SLOW_THREADS ? 4u : 1u)) {
         if (getenv("SHOW_LOG"))
             fprintf(stderr, "# %s, %s, %s of %d, number %llu\n", r->setup->name,
                     o->name, kind_names[kind], (int)op,
