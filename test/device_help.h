@@ -477,7 +477,7 @@ static inline int device_use(const char *name, const struct gpu_ops *ops)
  * asked for. */
 #define run_on_devices(tests)                                                  \
     (run_group("host", &gpu_host_ops, 1, tests) +                              \
-             run_group("cuda:0", &gpu_cuda_ops, 0, tests) !=                   \
+             run_group(cuda_name(), &gpu_cuda_ops, 0, tests) !=                \
          0 ||                                                                  \
      !device_name)
 

@@ -58,6 +58,13 @@ HELP_FN int test_is_long(void)
     return s && strcmp(s, "1") == 0;
 }
 
+/* The CUDA device to test: the one that DEVICE names, else the first. */
+HELP_FN const char *cuda_name(void)
+{
+    const char *s = getenv("DEVICE");
+    return s && strncmp(s, "cuda:", 5) == 0 ? s : "cuda:0";
+}
+
 /* Steps of a random test: STEPS, else `usual`, ten times that in the long form,
  * a tenth under sanitizers. */
 HELP_FN uint64_t test_steps(uint64_t usual)

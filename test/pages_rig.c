@@ -123,7 +123,7 @@ int pages_on_devices(const struct CMUnitTest *tests, size_t n, size_t n_threads)
     pages_device = "host";
     if (n_host)
         failed += _cmocka_run_group_tests("host", tests, n_host, NULL, NULL);
-    pages_device = "cuda:0";
+    pages_device = cuda_name();
     if (gpu_cuda_ops.count(why, sizeof(why)) == 0 || kernel_fatbin_bytes == 0)
         printf("cuda is skipped: %s\n", why[0] ? why : "no kernels");
     else

@@ -50,7 +50,7 @@ static int rig_open(const struct kind *k, struct rig *r, uint64_t capacity)
     struct tier_config c = {.kind = k->kind,
                             .name = "test",
                             .path = k->dir ? r->path : NULL,
-                            .device = k->gpu ? "cuda:0" : "host",
+                            .device = k->gpu ? cuda_name() : "host",
                             .capacity = capacity,
                             .n_ports = 2,
                             .queue_depth = DEPTH};
