@@ -2,7 +2,8 @@
 /* What all tests share: cmocka, seeds, numbers of steps, patterns, directories.
  *
  * From the environment: SEED repeats a random test, STEPS sets how many steps
- * it makes, SLUICE_LONG=1 asks for the long form. */
+ * it makes, SLUICE_LONG=1 asks for the long form, DEVICE names the CUDA device
+ * (to tests of kernels the only device). */
 #ifndef TEST_HELP_H
 #define TEST_HELP_H
 

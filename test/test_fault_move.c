@@ -63,8 +63,9 @@ static void content_of(const struct rig *r, unsigned i, uint8_t *to)
     uint64_t size = size_of(i);
     uint8_t line[64];
     for (uint64_t at = 64; at < size; at += 64u) {
-        for (unsigned k = 0; (at == 64u || at % 4096u == 0) && k < 64u; k++)
-            line[k] = (uint8_t)(to[k] + at / 4096u);
+        if (at == 64u || at % 4096u == 0)
+            for (unsigned k = 0; k < 64u; k++)
+                line[k] = (uint8_t)(to[k] + at / 4096u);
         memcpy(to + at, line, size - at < 64u ? size - at : 64u);
     }
 }
