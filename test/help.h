@@ -3,7 +3,8 @@
  *
  * From the environment: SEED repeats a random test, STEPS sets how many steps
  * it makes, SLUICE_LONG=1 asks for the long form, DEVICE names the CUDA device
- * (to tests of kernels the only device). */
+ * (to tests of kernels the only device; test_gpu, test_gpu_event and
+ * test_lz4_batch take the first). */
 #ifndef TEST_HELP_H
 #define TEST_HELP_H
 
